@@ -1,0 +1,30 @@
+"""A machine as a platform shows it: identity, state and disks."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+MachineState = Literal["running", "off", "paused"]
+Tracking = Literal["ok", "none", "broken"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskInfo:
+    """One disk of a machine as listed. `tracking` says whether changed blocks can be told from the last point."""
+
+    name: str
+    path: str
+    format: str
+    size_bytes: int
+    allocated_bytes: int
+    tracking: Tracking
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineInfo:
+    """One machine as listed. `id` is the platform's lasting identity; `name` is a label."""
+
+    id: str
+    name: str
+    state: MachineState
+    agent: bool
+    disks: tuple[DiskInfo, ...]

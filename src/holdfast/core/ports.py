@@ -1,0 +1,226 @@
+"""The ports between the data path and the platforms: a platform lends disks, and takes disks to make a machine of.
+
+A port is its guarantees; `tests/contract` holds one suite per port that every implementation passes.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from holdfast.core.extents import Extent
+from holdfast.core.machine import MachineInfo
+from holdfast.core.point import CaptureKind, Consistency
+from holdfast.core.progress import Progress
+
+
+class BlockReader(Protocol):
+    """Random reads from one captured disk. Used by one thread; two readers of one disk may run side by side."""
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill all of `buffer` from byte `offset`. Raises FailedError naming disk and offset; never short."""
+
+    def close(self) -> None:
+        """Give the reader back. May be called twice."""
+
+
+class CapturedDisk(Protocol):
+    """A disk as of the instant of its capture; every read, early or late, sees that instant."""
+
+    @property
+    def name(self) -> str:
+        """The disk's name inside its machine, for instance `vda`."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Virtual size, exact."""
+
+    @property
+    def format(self) -> str:
+        """`raw` or `qcow2`: what the disk was stored as, so that a restore can offer the same."""
+
+    @property
+    def capture(self) -> CaptureKind:
+        """Whether `changes` tells changes since the baseline."""
+
+    @property
+    def reason(self) -> str:
+        """Why the capture is of that kind, in words for the user."""
+
+    @property
+    def mark(self) -> dict[str, Any] | None:
+        """What the next capture needs as this disk's baseline (JSON values only)."""
+
+    def data(self) -> Iterable[Extent]:
+        """Extents that may hold non-zero bytes, in normal form. Everything else reads as zeros."""
+
+    def changes(self) -> Iterable[Extent] | None:
+        """Extents that may differ from the baseline, in normal form; None if that is not known.
+
+        A disk that has grown lists what it grew by. Bytes in no extent are equal to the baseline's.
+        """
+
+    def open_reader(self) -> BlockReader:
+        """A new reader with a connection of its own."""
+
+
+class Capture(Protocol):
+    """All disks of one machine as of one instant. Lives until its context ends."""
+
+    @property
+    def machine(self) -> str:
+        """The machine's label."""
+
+    @property
+    def machine_id(self) -> str:
+        """The machine's lasting identity."""
+
+    @property
+    def captured_at(self) -> datetime:
+        """The instant, aware, UTC."""
+
+    @property
+    def consistency(self) -> Consistency:
+        """What the guest was asked to do before the instant."""
+
+    @property
+    def freeze_ms(self) -> float | None:
+        """Freeze call sent to thaw returned, in milliseconds; None if nothing was frozen."""
+
+    @property
+    def definition(self) -> bytes | None:
+        """The machine's definition, enough to make it again."""
+
+    @property
+    def nvram(self) -> bytes | None:
+        """Firmware variables, if the machine has any."""
+
+    @property
+    def disks(self) -> Sequence[CapturedDisk]:
+        """At least one disk, names unique."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the user must know about this capture."""
+
+    def confirm(self) -> None:
+        """Raise FailedError unless everything read so far belongs to the instant. Called right before the commit."""
+
+    def settle(self) -> Sequence[str]:
+        """The point is committed: keep the new mark, drop the one before. Returns warnings, never fails the backup.
+
+        A capture whose context ends without `settle` leaves the baseline's mark as it was and no mark of its own.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """What the capture may build on: the newest live point of the machine, per disk its size and mark."""
+
+    point: str
+    sizes: Mapping[str, int]
+    marks: Mapping[str, dict[str, Any] | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureOptions:
+    """How to capture. `owner` names the repository inside marks (8 hex digits); times in seconds, sizes in bytes."""
+
+    owner: str
+    quiesce: bool = True
+    require_quiesce: bool = False
+    freeze_timeout_s: float = 5.0
+    scratch: Path | None = None
+    scratch_limit_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskPlan:
+    """A disk that a restore is to write."""
+
+    name: str
+    size_bytes: int
+    format: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachinePlan:
+    """A machine that a restore is to make. `storage` and `networks` map disk names ("" = all) and source networks."""
+
+    name: str
+    definition: bytes
+    nvram: bytes | None
+    disks: Sequence[DiskPlan]
+    storage: Mapping[str, Path]
+    networks: Mapping[str, str]
+
+
+class BlockWriter(Protocol):
+    """Random writes to one disk that is being restored. Used by one thread; several may run side by side."""
+
+    def write(self, offset: int, buffer: memoryview) -> None:
+        """Write all of `buffer` at byte `offset`. Raises FullError or FailedError naming the output and offset."""
+
+    def close(self) -> None:
+        """Hand over what was written. Raises like `write`. May be called twice."""
+
+
+class TargetDisk(Protocol):
+    """A disk being restored, under a name that shows it is not whole until `finish` gives it its own.
+
+    It starts as all zeros, so only non-zero bytes need writing.
+    """
+
+    @property
+    def output(self) -> str:
+        """Where the finished disk will be."""
+
+    def open_writer(self) -> BlockWriter:
+        """A new writer for one thread. All writers are closed before `finish`."""
+
+    def finish(self) -> None:
+        """Make it durable and give it its final name. Refuses to replace anything that appeared there meanwhile."""
+
+    def abandon(self) -> None:
+        """Remove what was written. May be called after `finish` failed; never raises."""
+
+
+class TargetMachine(Protocol):
+    """A machine being restored. Leaving its context without `define` removes everything that was made for it."""
+
+    @property
+    def disks(self) -> Mapping[str, TargetDisk]:
+        """The disks to fill, by name."""
+
+    def define(self) -> str:
+        """All disks are finished: make the machine known to its platform. Returns its new lasting identity."""
+
+    def start(self) -> None:
+        """Switch it on."""
+
+    def wait_for_agent(self, timeout_s: float) -> float | None:
+        """Seconds from `start` until the guest agent answered; None if it did not in time."""
+
+
+class Platform(Protocol):
+    """A hypervisor, or anything else that owns machines."""
+
+    def machines(self) -> Sequence[MachineInfo]:
+        """Every machine there is, by name."""
+
+    def find(self, machine: str) -> str:
+        """The identity of a machine given by identity or name. Raises NotFoundError; UsageError if ambiguous."""
+
+    def capture(
+        self, machine_id: str, baseline: Baseline | None, options: CaptureOptions, progress: Progress
+    ) -> AbstractContextManager[Capture]:
+        """Capture all disks at one instant. Any doubt about the baseline gives a full capture that says why.
+
+        Raises NotFoundError, UnreachableError, RefusedError, ConflictError, FailedError or FullError; whatever it
+        raises, the guest is thawed and nothing of ours is left behind.
+        """
+
+    def recreate(self, plan: MachinePlan) -> AbstractContextManager[TargetMachine]:
+        """Prepare files for a new machine. Refuses names and paths that exist (RefusedError)."""
