@@ -1,0 +1,106 @@
+"""Where the passphrase comes from. It is never an argument, never logged, and no `repr` shows it."""
+
+import os
+import shlex
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from holdfast.core.errors import DeniedError, FailedError, NotFoundError, UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FromFile:
+    """The content of a file, without one trailing newline."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FromCommand:
+    """What a command prints, without one trailing newline. Words are split like a shell would; no shell runs."""
+
+    command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FromEnvironment:
+    """The value of a variable."""
+
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FromPerson:
+    """What a person types when asked."""
+
+    ask: Callable[[], str]
+
+
+PassphraseSource = FromFile | FromCommand | FromEnvironment | FromPerson
+
+
+def obtain_passphrase(source: PassphraseSource) -> bytes:
+    """The passphrase's bytes. Raises UsageError if empty, and NotFoundError, DeniedError or FailedError by source."""
+    passphrase, origin = _fetch(source)
+    if not passphrase:
+        raise UsageError(f"{origin} is empty", hint="an empty passphrase protects nothing", code="empty-passphrase")
+    return passphrase
+
+
+def _fetch(source: PassphraseSource) -> tuple[bytes, str]:
+    match source:
+        case FromFile(path=path):
+            return _read(path), f"the passphrase file {path}"
+        case FromCommand(command=command):
+            return _run(command), f"what the passphrase command {command!r} printed"
+        case FromEnvironment(value=value):
+            return os.fsencode(value), "the passphrase in HOLDFAST_PASSPHRASE"
+        case FromPerson(ask=ask):
+            return os.fsencode(ask()), "the passphrase"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return _without_newline(path.read_bytes())
+    except FileNotFoundError as error:
+        raise NotFoundError(
+            f"no passphrase file {path}",
+            hint="check --passphrase-file or HOLDFAST_PASSPHRASE_FILE",
+            code="passphrase-file",
+        ) from error
+    except OSError as error:
+        raise DeniedError(
+            f"cannot read the passphrase file {path}: {error.strerror}",
+            hint="check its permissions",
+            code="passphrase-file",
+        ) from error
+
+
+def _run(command: str) -> bytes:
+    try:
+        words = shlex.split(command)
+        if not words:
+            raise UsageError("the passphrase command is empty", hint="check --passphrase-command")
+        return _without_newline(subprocess.run(words, stdout=subprocess.PIPE, check=True).stdout)
+    except ValueError as error:
+        raise UsageError(
+            f"cannot parse the passphrase command {command!r}: {error}", hint="check its quotes"
+        ) from error
+    except OSError as error:
+        raise FailedError(
+            f"cannot run the passphrase command {command!r}: {error.strerror}",
+            hint="it is run without a shell; give the program's path",
+            code="passphrase-command",
+        ) from error
+    except subprocess.CalledProcessError as error:
+        raise FailedError(
+            f"the passphrase command {command!r} ended with status {error.returncode}",
+            hint="run it by hand; it must print the passphrase and end with 0",
+            code="passphrase-command",
+        ) from error
+
+
+def _without_newline(text: bytes) -> bytes:
+    return text[:-2] if text.endswith(b"\r\n") else text.removesuffix(b"\n")

@@ -1,0 +1,181 @@
+"""Where the repository and its passphrase come from, and which sources are refused."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from holdfast.bootstrap.location import parse_location
+from holdfast.bootstrap.passphrase import (
+    FromCommand,
+    FromEnvironment,
+    FromFile,
+    FromPerson,
+    PassphraseSource,
+    obtain_passphrase,
+)
+from holdfast.bootstrap.settings import Options, find_connection, read_repository_settings
+from holdfast.core.errors import DeniedError, FailedError, HoldfastError, NotFoundError, UsageError
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("/srv/backup", "/srv/backup"),
+        ("/srv/backup/", "/srv/backup"),
+        ("file:///srv/backup", "/srv/backup"),
+        ("file:/srv/backup", "/srv/backup"),
+        ("file://localhost/srv/backup", "/srv/backup"),
+        ("file:///srv/with%20space", "/srv/with space"),
+        ("/srv/with%20percent", "/srv/with%20percent"),
+        ("/srv/a:b", "/srv/a:b"),
+        ("/srv/odd#name?", "/srv/odd#name?"),
+    ],
+)
+def test_a_path_and_its_file_url_are_the_same_place(url: str, path: str) -> None:
+    assert parse_location(url) == Path(path)
+
+
+def test_a_relative_path_belongs_to_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert parse_location("backup") == tmp_path / "backup"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "s3://bucket/prefix", "sftp://host/path", "file://otherhost/srv", "file:relative", "file:///a?b", "/a\0b"],
+)
+def test_other_urls_are_usage_errors(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_location(url)
+    assert caught.value.hint
+
+
+def source(options: Options, environment: Mapping[str, str]) -> PassphraseSource:
+    return read_repository_settings(options, {"HOLDFAST_REPOSITORY": "/r", **environment}, ask=None).passphrase
+
+
+def test_options_come_before_the_environment() -> None:
+    settings = read_repository_settings(
+        Options(repository="/from/option", passphrase_file=Path("/option")),
+        {"HOLDFAST_REPOSITORY": "/from/environment", "HOLDFAST_PASSPHRASE": "x"},
+        ask=None,
+    )
+    assert settings.directory == Path("/from/option")
+    assert settings.passphrase == FromFile(path=Path("/option"))
+
+
+def test_each_variable_is_a_source() -> None:
+    assert source(Options(), {"HOLDFAST_PASSPHRASE": "x"}) == FromEnvironment(value="x")
+    assert source(Options(), {"HOLDFAST_PASSPHRASE_FILE": "/f"}) == FromFile(path=Path("/f"))
+    assert source(Options(), {"HOLDFAST_PASSPHRASE_COMMAND": "pass x"}) == FromCommand(command="pass x")
+
+
+def test_without_a_repository_the_option_and_the_variable_are_named() -> None:
+    with pytest.raises(UsageError) as caught:
+        read_repository_settings(Options(), {}, ask=None)
+    assert "--repository" in caught.value.hint
+    assert "HOLDFAST_REPOSITORY" in caught.value.hint
+
+
+def test_two_sources_of_one_rank_are_refused() -> None:
+    with pytest.raises(UsageError, match="two places"):
+        source(Options(), {"HOLDFAST_PASSPHRASE": "x", "HOLDFAST_PASSPHRASE_FILE": "/f"})
+    with pytest.raises(UsageError, match="two places"):
+        source(Options(passphrase_file=Path("/f"), passphrase_command="c"), {})
+
+
+def test_a_person_is_asked_only_if_nothing_else_says() -> None:
+    def ask() -> str:
+        return "typed"
+
+    asked = read_repository_settings(Options(repository="/r"), {}, ask=ask).passphrase
+    assert asked == FromPerson(ask=ask)
+    assert obtain_passphrase(asked) == b"typed"
+    told = read_repository_settings(Options(repository="/r"), {"HOLDFAST_PASSPHRASE": "x"}, ask=ask).passphrase
+    assert told == FromEnvironment(value="x")
+
+
+def test_with_nobody_to_ask_the_hint_names_every_source() -> None:
+    with pytest.raises(UsageError) as caught:
+        source(Options(), {})
+    for word in (
+        "--passphrase-file",
+        "--passphrase-command",
+        "HOLDFAST_PASSPHRASE_FILE",
+        "HOLDFAST_PASSPHRASE_COMMAND",
+    ):
+        assert word in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "passphrase"),
+    [
+        (b"secret", b"secret"),
+        (b"secret\n", b"secret"),
+        (b"secret\r\n", b"secret"),
+        (b" a \n\n", b" a \n"),
+        (b"\xff\x00\n", b"\xff\x00"),
+    ],
+)
+def test_one_trailing_newline_of_a_file_is_not_part_of_the_passphrase(
+    tmp_path: Path, content: bytes, passphrase: bytes
+) -> None:
+    (tmp_path / "p").write_bytes(content)
+    assert obtain_passphrase(FromFile(path=tmp_path / "p")) == passphrase
+
+
+def test_a_command_gives_what_it_prints_and_no_shell_runs() -> None:
+    print_argument = f"{sys.executable} -c 'import sys; print(sys.argv[1])'"
+    assert obtain_passphrase(FromCommand(command=f"{print_argument} '$HOME; a b'")) == b"$HOME; a b"
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [
+        ("false", FailedError),
+        ("/no/such/program", FailedError),
+        ("", UsageError),
+        ("'", UsageError),
+        ("true", UsageError),
+    ],
+)
+def test_a_command_that_gives_no_passphrase_is_an_error_with_a_hint(command: str, kind: type[HoldfastError]) -> None:
+    with pytest.raises(kind) as caught:
+        obtain_passphrase(FromCommand(command=command))
+    assert caught.value.hint
+
+
+def test_a_missing_file_an_unreadable_one_and_an_empty_one_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError):
+        obtain_passphrase(FromFile(path=tmp_path / "none"))
+    with pytest.raises(DeniedError):
+        obtain_passphrase(FromFile(path=tmp_path))
+    (tmp_path / "empty").write_bytes(b"\n")
+    with pytest.raises(UsageError, match="is empty"):
+        obtain_passphrase(FromFile(path=tmp_path / "empty"))
+    with pytest.raises(UsageError, match="is empty"):
+        obtain_passphrase(FromEnvironment(value=""))
+
+
+def test_no_representation_shows_the_passphrase() -> None:
+    settings = read_repository_settings(Options(repository="/r"), {"HOLDFAST_PASSPHRASE": "hunter2"}, ask=None)
+    assert "hunter2" not in repr(settings)
+
+
+def test_a_bad_command_is_named_but_its_output_never(tmp_path: Path) -> None:
+    script = tmp_path / "leak"
+    script.write_text("#!/bin/sh\necho hunter2\nexit 3\n")
+    script.chmod(0o755)
+    with pytest.raises(FailedError) as caught:
+        obtain_passphrase(FromCommand(command=str(script)))
+    assert "status 3" in caught.value.message
+    assert "hunter2" not in caught.value.message + caught.value.hint
+
+
+def test_the_connection_is_an_option_or_a_variable() -> None:
+    assert find_connection("qemu:///a", {"HOLDFAST_CONNECT": "qemu:///b"}) == "qemu:///a"
+    assert find_connection(None, {"HOLDFAST_CONNECT": "qemu:///b"}) == "qemu:///b"
+    with pytest.raises(UsageError, match="no hypervisor"):
+        find_connection(None, {})
