@@ -1,0 +1,26 @@
+"""Fixtures of the test bed: a private libvirt host and a lab of real guests on it, made once for a whole run."""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.testbed.hosts import PrivateHost, private_host
+from tests.testbed.lab import Lab, open_lab
+
+
+def pytest_configure() -> None:
+    """Let a request to end (SIGTERM) run every clean-up, as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def host() -> Iterator[PrivateHost]:
+    with private_host() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def lab(host: PrivateHost) -> Iterator[Lab]:
+    with open_lab(host) as opened:
+        yield opened
