@@ -1,0 +1,123 @@
+"""The figures: their names (a contract), their goals, and what was measured of them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Literal
+
+from bench.measure import Timing
+from bench.site import Site
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a figure is counted in and what it should reach; `goal` None: it is only reported."""
+
+    unit: str
+    better: Literal["higher", "lower"]
+    goal: float | None = None
+
+    def is_met(self, value: float) -> bool:
+        if self.goal is None:
+            return True
+        return value >= self.goal if self.better == "higher" else value <= self.goal
+
+
+TARGETS = {
+    "full.throughput_vs_limit": Target(unit="ratio", better="higher", goal=0.9),
+    "full.throughput_vs_restic": Target(unit="ratio", better="higher", goal=2.0),
+    "full.throughput_vs_borg": Target(unit="ratio", better="higher", goal=1.2),
+    "same_again.throughput_vs_b3sum": Target(unit="ratio", better="higher", goal=0.4),
+    "second_machine.stored_vs_fixed_64k": Target(unit="ratio", better="lower", goal=0.5),
+    "increment.stored_vs_touched_64k": Target(unit="ratio", better="lower", goal=1.5),
+    "increment.seconds_1tib_vs_10gib": Target(unit="ratio", better="lower", goal=1.3),
+    "increment.seconds_1tib_spread": Target(unit="s", better="lower"),
+    "restore.throughput_vs_restic": Target(unit="ratio", better="higher", goal=1.5),
+    "restore.throughput_vs_borg": Target(unit="ratio", better="higher", goal=1.5),
+    "restore.throughput_vs_limit": Target(unit="ratio", better="higher", goal=0.9),
+    "memory.peak_mib": Target(unit="MiB", better="lower", goal=400),
+    "freeze.median_ms": Target(unit="ms", better="lower"),
+    "freeze.max_ms": Target(unit="ms", better="lower"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """One round: the same quantity of our side and of theirs (None where there is no other side)."""
+
+    ours: float
+    theirs: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """What one measurement came to. `value` None: not measured, and `note` says why."""
+
+    value: float | None
+    runs: Sequence[Pair] = ()
+    note: str
+    correct: bool = True
+
+    def to_json(self, name: str) -> dict[str, Any]:
+        target = TARGETS[name]
+        measured = self.value is not None
+        return {
+            "value": None if self.value is None else round(self.value, 4),
+            "unit": target.unit,
+            "goal": target.goal,
+            "better": target.better,
+            "passed": self.value is not None and self.correct and target.is_met(self.value),
+            "correct": measured and self.correct,
+            "runs": [{"ours": _rounded(pair.ours), "theirs": _rounded(pair.theirs)} for pair in self.runs],
+            "note": self.note,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One piece of work that yields these figures, each as soon as it stands."""
+
+    names: tuple[str, ...]
+    measure: Callable[[Site], Iterator[tuple[str, Figure]]]
+
+
+def measures(*names: str) -> Callable[[Callable[[Site], Iterator[tuple[str, Figure]]]], Measurement]:
+    """Make a measurement of a function that yields these figures."""
+    assert TARGETS.keys() >= set(names), names
+    return lambda measure: Measurement(names=names, measure=measure)
+
+
+def speed_ratio(ours: Sequence[Timing], theirs: Sequence[Timing], note: str) -> Figure:
+    """How many times as fast we are at the same work: the median of the rounds' ratios of wall times."""
+    pairs = _pairs(ours, theirs)
+    return Figure(
+        value=median(their.seconds / our.seconds for our, their in zip(ours, theirs, strict=True)),
+        runs=pairs,
+        note=_note(note, ours, theirs),
+    )
+
+
+def time_ratio(ours: Sequence[Timing], theirs: Sequence[Timing], note: str) -> Figure:
+    """How many times as long ours takes as theirs: the median of the rounds' ratios of wall times."""
+    pairs = _pairs(ours, theirs)
+    return Figure(
+        value=median(our.seconds / their.seconds for our, their in zip(ours, theirs, strict=True)),
+        runs=pairs,
+        note=_note(note, ours, theirs),
+    )
+
+
+def _pairs(ours: Sequence[Timing], theirs: Sequence[Timing]) -> list[Pair]:
+    return [Pair(ours=our.seconds, theirs=their.seconds) for our, their in zip(ours, theirs, strict=True)]
+
+
+def _note(note: str, ours: Sequence[Timing], theirs: Sequence[Timing]) -> str:
+    return f"{note}; runs in seconds; CPU seconds: ours {_cpu(ours)}, theirs {_cpu(theirs)}"
+
+
+def _cpu(timings: Sequence[Timing]) -> str:
+    return " ".join(f"{timing.cpu_seconds:.1f}" for timing in timings)
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 3)

@@ -1,0 +1,77 @@
+"""Our side: Holdfast driven through its command line as a user drives it, with nothing but its defaults."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.measure import RunError, Timing, run, size_of_tree
+
+_DONE, _DONE_WITH_WARNINGS = 0, 3
+_DISK = "vda"  # what libvirt calls a guest's first disk; images take the same name here
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A finished command: what it took, and the single result it reported in its last line."""
+
+    timing: Timing
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Holdfast:
+    """A repository with a cache of its own; both vanish with their home."""
+
+    program: Path
+    home: Path
+
+    def create(self) -> None:
+        self._run("repository", "create")
+
+    def back_up(self, image: Path) -> Timing:
+        return self.back_up_image("image", image).timing
+
+    def restore(self, _image: Path, directory: Path) -> tuple[Timing, Path]:
+        done, output = self.restore_disk("image@latest", directory)
+        return done.timing, output
+
+    def back_up_image(self, name: str, image: Path) -> Done:
+        return self._stream("backup", "--name", name, "--image", f"{_DISK}={image}")
+
+    def back_up_machine(self, uri: str, machine: str) -> Done:
+        return self._stream("backup", "--connect", uri, machine)
+
+    def restore_disk(self, point: str, directory: Path) -> tuple[Done, Path]:
+        output = directory / "disk.raw"
+        return self._stream("restore", "disk", point, "--disk", _DISK, "--output", output), output
+
+    def size_bytes(self) -> int:
+        return size_of_tree(self._repository)
+
+    @property
+    def _repository(self) -> Path:
+        return self.home / "repository"
+
+    def _stream(self, *arguments: str | Path) -> Done:
+        timing = self._run(*arguments)
+        end = json.loads(timing.output.splitlines()[-1])
+        if end.get("type") != "end" or len(end["results"]) != 1:
+            raise RunError(f"holdfast {arguments[0]} did not end with its one result: {timing.output[-2000:]}")
+        return Done(timing=timing, result=end["results"][0])
+
+    def _run(self, *arguments: str | Path) -> Timing:
+        environment = {
+            "HOLDFAST_REPOSITORY": str(self._repository),
+            "HOLDFAST_PASSPHRASE": "bench",
+            "XDG_CACHE_HOME": str(self.home / "cache"),
+        }
+        return run([self.program, *arguments, "--json"], environment=environment, accept=(_DONE, _DONE_WITH_WARNINGS))
+
+
+def require_incremental(done: Done) -> Done:
+    """Raise RunError if the backup read its disks in full."""
+    if done.result["capture"] != "incremental":
+        reasons = "; ".join(disk["reason"] for disk in done.result["disks"])
+        raise RunError(f"the backup of {done.result['machine']} was no increment: {reasons}")
+    return done
