@@ -1,0 +1,38 @@
+# Everything starts here. `make help` lists what there is.
+SHELL := /bin/bash
+export PATH := $(PATH):/usr/sbin:/sbin
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test bench lock clean
+
+help:  ## what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
+
+setup:  ## install what is missing and leave the program at .venv/bin/holdfast (root)
+	@deploy/setup/install-packages.sh run guest
+	@deploy/setup/make-venv.sh requirements.lock
+
+demo:  ## protect a real guest while it writes and recover both points; build/demo.json (root)
+	@demo/run
+
+check:  ## lint, format, types, layers, dead code; seconds, no root
+	@deploy/setup/make-venv.sh requirements.lock requirements-dev.lock
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/vulture
+
+test: setup  ## every test, on real guests (root); ARGS="-k name" for some
+	@deploy/setup/make-venv.sh requirements-dev.lock
+	.venv/bin/python -m pytest $(ARGS)
+
+bench: setup  ## the figures, against the field; build/bench.json (root); ONLY=name,… for some
+	@deploy/setup/install-packages.sh bench
+	.venv/bin/python -m bench $(if $(ONLY),--only $(ONLY))
+
+lock:  ## write the lock files anew from pyproject.toml; ARGS=--upgrade for newer versions
+	@deploy/setup/make-locks.sh $(ARGS)
+
+clean:  ## remove everything that was built, the virtual environment too
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
