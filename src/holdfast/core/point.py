@@ -50,6 +50,11 @@ class RestorePoint:
     verified_share: float
     state: PointState = "live"
 
+    @property
+    def capture(self) -> CaptureKind:
+        """How the point as a whole was captured: incremental only if every disk was."""
+        return "incremental" if all(disk.capture == "incremental" for disk in self.disks) else "full"
+
     def disk(self, name: str) -> PointDisk | None:
         """The disk called `name`, if the point has one."""
         return next((disk for disk in self.disks if disk.name == name), None)

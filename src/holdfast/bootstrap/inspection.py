@@ -1,0 +1,134 @@
+"""What `doctor` looks at on this computer. Versions named as needed are the oldest that were tried."""
+
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from holdfast.bootstrap.wiring import connect
+from holdfast.core.errors import FailedError, FullError, NotFoundError
+from holdfast.jobs.doctor import Probe, require_version
+from holdfast.repository.storage.local import LocalDirectory
+
+_PYTHON = "3.11"
+_QEMU = "7.2"
+_LIBVIRT = "9.0"
+_LIBNBD = "1.14"
+_FREE_BYTES = 1 << 30
+_PROGRAM_TIMEOUT_S = 20
+
+
+def probes(connection: str | None, repository: Path | None) -> Iterator[Probe]:
+    """Everything worth a look; the hypervisor and the repository only if they are named."""
+    yield Probe(name="python", needed=f">= {_PYTHON}", look=_python)
+    yield Probe(name="python libvirt", needed=f">= {_LIBVIRT}", look=_libvirt_binding)
+    yield Probe(name="python libnbd", needed=f">= {_LIBNBD}", look=_nbd_binding)
+    for program in ("qemu-img", "qemu-nbd"):
+        yield Probe(name=program, needed=f">= {_QEMU}", look=partial(_program, program))
+    yield Probe(name="kvm", needed="not needed; guests run faster with it", look=_kvm)
+    if connection is not None:
+        yield Probe(name="hypervisor", needed=f"{connection} answers", look=partial(_hypervisor, connection))
+    if repository is not None:
+        yield Probe(name="repository", needed="a repository", look=partial(_repository, repository))
+        yield Probe(name="repository sync", needed="files and names are made durable", look=partial(_sync, repository))
+        yield Probe(name="repository space", needed="1 GiB free", look=partial(_space, repository))
+
+
+def _python() -> str:
+    version = platform.python_version()
+    if not require_version(version, _PYTHON):
+        raise FailedError(version, hint=f"run Holdfast with Python {_PYTHON} or later")
+    return version
+
+
+def _libvirt_binding() -> str:
+    number = _import("libvirt", "python3-libvirt").getVersion()
+    _import("libvirt_qemu", "python3-libvirt")
+    version = f"{number // 1_000_000}.{number // 1_000 % 1_000}.{number % 1_000}"  # virGetVersion's encoding
+    return _new_enough(version, _LIBVIRT, "libvirt")
+
+
+def _nbd_binding() -> str:
+    return _new_enough(str(_import("nbd", "python3-libnbd").NBD().get_version()), _LIBNBD, "libnbd")
+
+
+def _import(module: str, package: str) -> ModuleType:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise NotFoundError(
+            f"missing: {error}", hint=f"install {package} and make Holdfast's environment with --system-site-packages"
+        ) from error
+
+
+def _program(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise NotFoundError("missing", hint="install qemu-utils")
+    try:
+        answer = subprocess.run(
+            [path, "--version"], stdout=subprocess.PIPE, text=True, check=True, timeout=_PROGRAM_TIMEOUT_S
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise FailedError(f"{path} does not run: {error}", hint="reinstall qemu-utils") from error
+    return _new_enough(answer.stdout.partition("\n")[0], _QEMU, "QEMU")
+
+
+def _new_enough(found: str, minimum: str, what: str) -> str:
+    if not require_version(found, minimum):
+        raise FailedError(found, hint=f"install {what} {minimum} or later")
+    return found
+
+
+def _kvm() -> str:
+    if os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "/dev/kvm can be opened"
+    return "no /dev/kvm: guests on this computer are emulated, and slow"
+
+
+def _hypervisor(uri: str) -> str:
+    machines = connect(uri).machines()
+    return f"answers, {len(machines)} machines"
+
+
+def _repository(directory: Path) -> str:
+    LocalDirectory.open(directory)
+    return str(directory)
+
+
+def _sync(directory: Path) -> str:
+    """Does what every durable write does: sync a file, link it, sync the directory."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".doctor-", dir=directory) as scratch:
+            first, second = Path(scratch, "first"), Path(scratch, "second")
+            with first.open("wb") as file:
+                file.write(b"holdfast")
+                file.flush()
+                os.fsync(file.fileno())
+            second.hardlink_to(first)
+            handle = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+    except OSError as error:
+        raise FailedError(
+            f"{error.strerror} in {directory}", hint="use a file system that can sync, link and be written to"
+        ) from error
+    return "file and directory synced, hard link made"
+
+
+def _space(directory: Path) -> str:
+    try:
+        free = shutil.disk_usage(directory).free
+    except OSError as error:
+        raise NotFoundError(f"{directory}: {error.strerror}", hint="check the path") from error
+    if free < _FREE_BYTES:
+        raise FullError(f"{free} bytes free", hint="make room: a full repository takes no backup")
+    return f"{free >> 30} GiB free"

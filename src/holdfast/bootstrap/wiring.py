@@ -1,0 +1,56 @@
+"""Where ports meet what implements them.
+
+Platforms are imported by the functions that need them: images are protected on computers without libvirt, and `doctor`
+runs where nothing is installed.
+"""
+
+# ruff: noqa: PLC0415
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from holdfast import repository
+from holdfast.bootstrap.passphrase import obtain_passphrase
+from holdfast.bootstrap.settings import RepositorySettings
+from holdfast.core.ports import Capture, Platform, TargetDisk
+from holdfast.repository.storage.local import LocalDirectory
+
+
+def open_repository(settings: RepositorySettings) -> repository.Repository:
+    """Open the repository. The directory is looked at before the passphrase is, so that no one is asked in vain.
+
+    Raises NotFoundError, DeniedError, RefusedError for a newer format, DamagedError.
+    """
+    storage = LocalDirectory.open(settings.directory)
+    return repository.open_repository(storage, obtain_passphrase(settings.passphrase))
+
+
+def create_repository(settings: RepositorySettings) -> repository.Repository:
+    """Make a repository. The passphrase is obtained first, so that nothing is made without one.
+
+    Raises RefusedError if the directory is not empty, NotFoundError if its parent is missing.
+    """
+    passphrase = obtain_passphrase(settings.passphrase)
+    return repository.create_repository(LocalDirectory.create(settings.directory), passphrase)
+
+
+def connect(uri: str) -> Platform:
+    """Connect to the hypervisor at `uri`. Raises UnreachableError."""
+    from holdfast.platforms.libvirt import connect
+
+    return connect(uri)
+
+
+def capture_images(name: str, disks: Mapping[str, Path]) -> AbstractContextManager[Capture]:
+    """Capture plain images, by disk name, as the machine called `name`."""
+    from holdfast.platforms.image import capture_images
+
+    return capture_images(name, disks)
+
+
+def target_file(path: Path, size_bytes: int, image_format: str) -> TargetDisk:
+    """A new image at `path` to restore into. Raises RefusedError if the path exists."""
+    from holdfast.platforms.image import target_file
+
+    return target_file(path, size_bytes, image_format)

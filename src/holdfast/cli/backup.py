@@ -1,0 +1,153 @@
+"""`holdfast backup`: protect machines of a hypervisor, or plain disk images."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from holdfast.bootstrap.settings import CONNECT, find_connection
+from holdfast.bootstrap.wiring import capture_images, connect, open_repository
+from holdfast.cli.common import Common
+from holdfast.cli.output import size_text
+from holdfast.cli.parameters import ByteSize, named_images
+from holdfast.cli.stream import Stream, StreamCommand, stream
+from holdfast.core.errors import UsageError
+from holdfast.core.ports import CaptureOptions
+from holdfast.jobs.protect import protect_images, protect_machine
+from holdfast.jobs.results import BackupResult
+
+_EXAMPLES = """
+holdfast backup --connect qemu:///system web01 db01
+holdfast backup --connect qemu:///system --require-quiesce db01
+holdfast backup --name nas --image system=/srv/nas/root.img --image /srv/nas/data.qcow2
+"""
+
+_OF_MACHINES_ONLY = ("connect", "require_quiesce", "no_quiesce", "freeze_timeout", "scratch", "scratch_limit")
+
+
+@click.command(cls=StreamCommand, examples=_EXAMPLES)
+@click.argument("machines", metavar="[MACHINE]...", nargs=-1)
+@click.option("--connect", metavar="URI", help=f"The machines' hypervisor.  [{CONNECT}]")
+@click.option("--name", metavar="NAME", help="The name under which disk images are protected.")
+@click.option(
+    "--image", "images", metavar="[DISK=]PATH", multiple=True, help="A raw or qcow2 image to protect. Repeatable."
+)
+@click.option("--require-quiesce", is_flag=True, help="Fail if the guest's file systems cannot be frozen.")
+@click.option("--no-quiesce", is_flag=True, help="Do not ask the guest to freeze its file systems.")
+@click.option(
+    "--freeze-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Thaw the guest after this long, whatever happens.",
+)
+@click.option(
+    "--scratch",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where blocks go that the guest overwrites meanwhile.  [default: beside the disk]",
+)
+@click.option(
+    "--scratch-limit",
+    type=ByteSize(),
+    metavar="SIZE",
+    help="End the backup when scratch space grows past this.  [default: 20 % of the disk or 10 GiB, the smaller]",
+)
+@click.option(
+    "--verify-share",
+    type=click.FloatRange(0, 100),
+    default=5.0,
+    show_default=True,
+    metavar="PERCENT",
+    help="How much of what is written is read back before the point counts.",
+)
+@click.pass_context
+def backup(context: click.Context, /, machines: tuple[str, ...], **said: Any) -> int:
+    """Protect machines, or plain disk images.
+
+    Each MACHINE is an id or a name; several are protected one after the other, and one that fails does not keep the
+    next from its turn. Only what changed since a machine's newest point is read where its disks can tell, and only
+    what the repository does not hold yet is stored.
+
+    Ends with 3 if there are warnings, for instance a guest that could not be quiesced.
+    """
+    common = Common.of(context)
+    with stream(common) as run:
+        if said["images"] or said["name"]:
+            _check_image_usage(context, machines, said)
+            _back_up_images(run, said)
+        else:
+            _back_up_machines(run, machines, said)
+    return run.exit_status
+
+
+def _check_image_usage(context: click.Context, machines: Sequence[str], said: dict[str, Any]) -> None:
+    if machines:
+        raise UsageError(
+            "MACHINE and --image cannot be protected by one command", hint="images are called by --name", code="mixed"
+        )
+    if not (said["name"] and said["images"]):
+        raise UsageError(
+            "images need both --name and --image", hint="--name NAME --image [DISK=]PATH", code="incomplete"
+        )
+    for name in _OF_MACHINES_ONLY:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} does not apply to images", hint="leave it out", code="mixed")
+
+
+def _back_up_images(run: Stream, said: dict[str, Any]) -> None:
+    name, disks = said["name"], named_images(said["images"])
+
+    repository = open_repository(run.common.repository())
+    with run.attempt(name):
+        with run.watch(name) as progress:
+            captured = capture_images(name, disks)
+            result = protect_images(captured, repository, verify_share=said["verify_share"] / 100, progress=progress)
+        run.result(result, _lines(result), warnings=result.warnings)
+
+
+def _back_up_machines(run: Stream, machines: Sequence[str], said: dict[str, Any]) -> None:
+    if not machines:
+        raise UsageError(
+            "nothing to protect", hint="name a MACHINE, or --name NAME with --image PATH", code="nothing-to-do"
+        )
+    if said["require_quiesce"] and said["no_quiesce"]:
+        raise UsageError("--require-quiesce and --no-quiesce exclude each other", hint="keep one", code="mixed")
+    uri = find_connection(said["connect"], os.environ)
+
+    repository = open_repository(run.common.repository())
+    platform = connect(uri)
+    options = CaptureOptions(
+        owner=repository.id[:8],
+        quiesce=not said["no_quiesce"],
+        require_quiesce=said["require_quiesce"],
+        freeze_timeout_s=said["freeze_timeout"],
+        scratch=said["scratch"],
+        scratch_limit_bytes=said["scratch_limit"],
+    )
+    for machine in dict.fromkeys(machines):
+        with run.attempt(machine):
+            with run.watch(machine) as progress:
+                result = protect_machine(
+                    platform,
+                    machine,
+                    repository,
+                    options=options,
+                    verify_share=said["verify_share"] / 100,
+                    progress=progress,
+                )
+            run.result(result, _lines(result), warnings=result.warnings)
+
+
+def _lines(result: BackupResult) -> list[str]:
+    frozen = "" if result.freeze_ms is None else f", frozen for {result.freeze_ms:.0f} ms"
+    moved = f"read {size_text(result.read_bytes)}, new {size_text(result.sent_bytes)}"
+    return [
+        f"{result.machine}: point {result.point}, {result.capture}, {result.consistency}-consistent{frozen}",
+        f"  {moved}, stored {size_text(result.stored_bytes)}, {result.seconds:.1f} s",
+    ]

@@ -1,0 +1,126 @@
+"""The options of every command, accepted before and after the verb; the later one counts."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from holdfast.bootstrap.settings import Options, RepositorySettings, read_repository_settings
+from holdfast.cli.lazy import LazyGroup
+
+_META = "holdfast.common"  # contexts of one invocation share their meta, so an inner option replaces an outer one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """What the common options said."""
+
+    options: Options
+    json: bool
+    verbose: bool
+
+    @classmethod
+    def of(cls, context: click.Context) -> "Common":
+        """What was said before or after the verb, up to now."""
+        said: dict[str, Any] = context.meta.get(_META, {})
+        return cls(
+            options=Options(
+                repository=said.get("repository"),
+                passphrase_file=said.get("passphrase_file"),
+                passphrase_command=said.get("passphrase_command"),
+            ),
+            json=said.get("json", False),
+            verbose=said.get("verbose", False) or bool(os.environ.get("HOLDFAST_DEBUG")),
+        )
+
+    def repository(self) -> RepositorySettings:
+        """Settings of an existing repository; asks for its passphrase if nothing else gives it."""
+        return read_repository_settings(self.options, os.environ, ask=_ask_once if sys.stdin.isatty() else None)
+
+    def new_repository(self) -> RepositorySettings:
+        """Settings of a repository to be made; a passphrase that a person types is asked for twice."""
+        return read_repository_settings(self.options, os.environ, ask=_ask_twice if sys.stdin.isatty() else None)
+
+
+class Command(click.Command):
+    """A command with the common options and, at the end of its help, examples."""
+
+    def __init__(self, *args: Any, examples: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.own = tuple(self.params)
+        self.params += _common_options()
+        self.examples = examples.strip().splitlines()
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The command's own options, those of every command, and the examples."""
+        own: list[tuple[str, str]] = []
+        common: list[tuple[str, str]] = []
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if record is not None:
+                (own if parameter in self.own else common).append(record)
+        for title, records in (("Options", own), ("Options of every command", common)):
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+        if self.examples:
+            with formatter.section("Examples"):
+                formatter.write("".join(f"  {line}\n" for line in self.examples))
+
+
+class Group(Command, LazyGroup):
+    """A group of commands, listed before the options."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands, then the options."""
+        self.format_commands(ctx, formatter)
+        super().format_options(ctx, formatter)
+
+
+def _common_options() -> list[click.Parameter]:
+    return [
+        click.Option(
+            ["--repository"],
+            metavar="URL",
+            help="The repository: a path or file:///path. [HOLDFAST_REPOSITORY]",
+            **_SHARED,
+        ),
+        click.Option(
+            ["--passphrase-file"],
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Read the passphrase from FILE. [HOLDFAST_PASSPHRASE_FILE]",
+            **_SHARED,
+        ),
+        click.Option(
+            ["--passphrase-command"],
+            metavar="COMMAND",
+            help="Run COMMAND, it prints the passphrase. [HOLDFAST_PASSPHRASE_COMMAND]",
+            **_SHARED,
+        ),
+        click.Option(["--json"], is_flag=True, help="Machine-readable output.", **_SHARED),
+        click.Option(["-v", "--verbose"], is_flag=True, help="Show tracebacks of unexpected errors.", **_SHARED),
+    ]
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value is not None and value is not False:
+        context.meta.setdefault(_META, {})[parameter.name] = value
+
+
+_SHARED: dict[str, Any] = {"expose_value": False, "callback": _remember}
+
+
+def _ask_once() -> str:
+    return str(click.prompt("Passphrase", hide_input=True, err=True, default="", show_default=False))
+
+
+def _ask_twice() -> str:
+    return str(
+        click.prompt(
+            "Passphrase", hide_input=True, err=True, default="", show_default=False, confirmation_prompt="Once more"
+        )
+    )

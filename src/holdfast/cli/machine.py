@@ -1,0 +1,43 @@
+"""`holdfast machine`: what a hypervisor has."""
+
+import os
+
+import click
+
+from holdfast.bootstrap.settings import find_connection
+from holdfast.bootstrap.wiring import connect as connect_to
+from holdfast.cli.common import Command, Common, Group
+from holdfast.cli.output import print_json, print_table, size_text
+from holdfast.core.machine import MachineInfo
+
+
+@click.group(cls=Group)
+def machine() -> None:
+    """See the machines of a hypervisor."""
+
+
+@machine.command("list", cls=Command, examples="holdfast machine list --connect qemu:///system")
+@click.option("--connect", metavar="URI", help="The hypervisor.  [HOLDFAST_CONNECT]")
+@click.pass_context
+def list_machines(context: click.Context, connect: str | None) -> None:
+    """List all machines, with their disks and whether changed blocks can be told."""
+    machines = connect_to(find_connection(connect, os.environ)).machines()
+    if Common.of(context).json:
+        print_json(machines)
+    else:
+        headings = ("NAME", "STATE", "AGENT", "DISKS", "SIZE", "TRACKING", "ID")
+        print_table(headings, [_row(each) for each in machines])
+
+
+def _row(machine: MachineInfo) -> tuple[str, ...]:
+    tracking = {disk.name: disk.tracking for disk in machine.disks}
+    alike = set(tracking.values())
+    return (
+        machine.name,
+        machine.state,
+        "yes" if machine.agent else "no",
+        ",".join(tracking),
+        size_text(sum(disk.size_bytes for disk in machine.disks)),
+        alike.pop() if len(alike) == 1 else ",".join(f"{name}:{state}" for name, state in tracking.items()),
+        machine.id,
+    )

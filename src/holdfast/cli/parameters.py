@@ -1,0 +1,80 @@
+"""Values of options that Click has no type for."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from holdfast.core.errors import UsageError
+
+_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?) ?(?P<unit>[KMGTP]?)(?:i?B)?", re.IGNORECASE)
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
+
+
+class ByteSize(click.ParamType[int]):
+    """Bytes, with a unit if one is written: 10G and 10GiB are 10 * 2**30."""
+
+    name = "size"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of bytes."""
+        if isinstance(value, int):
+            return value
+        size = _SIZE.fullmatch(value)
+        if size is None:
+            self.fail(f"{value!r} is not a size; write it like 500M or 10GiB", param, ctx)
+        return int(float(size["number"]) * 1024 ** _POWERS[size["unit"].upper()])
+
+
+def named_images(values: Iterable[str]) -> dict[str, Path]:
+    """Parse `[DISK=]PATH` values; a disk without a name is called like its file, without the last suffix."""
+    disks: dict[str, Path] = {}
+    for value in values:
+        name, path = _split(value, "--image")
+        name = name or Path(path).stem
+        if name in disks:
+            raise UsageError(
+                f"--image: two disks would be called {name!r}", hint="name them: --image DISK=PATH", code="same-disk"
+            )
+        disks[name] = Path(path).absolute()
+    return disks
+
+
+def storage_directories(values: Iterable[str]) -> dict[str, Path]:
+    """Parse `[DISK=]DIR` values; the one without a disk's name is for all other disks, under the empty name."""
+    directories: dict[str, Path] = {}
+    for value in values:
+        name, path = _split(value, "--storage")
+        if name in directories:
+            what = f"disk {name!r}" if name else "all disks"
+            raise UsageError(f"--storage: two directories for {what}", hint="keep one", code="same-disk")
+        directories[name] = Path(path).absolute()
+    return directories
+
+
+def network_names(values: Iterable[str]) -> dict[str, str]:
+    """Parse `OLD=NEW` values."""
+    networks: dict[str, str] = {}
+    for value in values:
+        old, equals, new = value.partition("=")
+        if not (old and equals and new):
+            raise UsageError(f"--network: {value!r} is not OLD=NEW", hint="for instance --network default=isolated")
+        if old in networks:
+            raise UsageError(f"--network: {old!r} is mapped twice", hint="keep one")
+        networks[old] = new
+    return networks
+
+
+def _split(value: str, option: str) -> tuple[str, str]:
+    """Divide `[DISK=]PATH` at the first `=`; what stands before it must be able to name a disk."""
+    name, equals, path = value.partition("=")
+    if not equals:
+        name, path = "", value
+    if not path or (equals and not name) or "/" in name:
+        raise UsageError(
+            f"{option}: {value!r} is not [DISK=]PATH",
+            hint="a path that holds '=' needs its disk's name before it: DISK=PATH",
+            code="bad-assignment",
+        )
+    return name, path

@@ -1,0 +1,128 @@
+"""`holdfast restore`: bring disks or machines back."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from holdfast.bootstrap.settings import find_connection
+from holdfast.bootstrap.wiring import connect, open_repository, target_file
+from holdfast.cli.common import Common, Group
+from holdfast.cli.output import size_text
+from holdfast.cli.parameters import network_names, storage_directories
+from holdfast.cli.stream import StreamCommand, stream
+from holdfast.core.selection import parse_reference, select_disk, select_point
+from holdfast.jobs.recover import NewMachine, recover_disk, recover_machine
+from holdfast.jobs.results import RestoreResult
+
+_DISK_EXAMPLES = """
+holdfast restore disk web01@latest --disk vda --output /srv/web01-vda.raw
+holdfast restore disk web01@2026-11-22T02:00 --disk vda --output web01.qcow2 --format qcow2
+"""
+
+_MACHINE_EXAMPLES = """
+holdfast restore machine web01@latest --connect qemu:///system --name web01-restored --start
+holdfast restore machine web01@latest-1 --connect qemu:///system --name lab --storage /srv/lab --network lan=lab
+"""
+
+
+@click.group(cls=Group)
+def restore() -> None:
+    """Bring disks or machines back."""
+
+
+@restore.command(cls=StreamCommand, examples=_DISK_EXAMPLES)
+@click.argument("reference", metavar="MACHINE@POINT")
+@click.option("--disk", required=True, metavar="NAME", help="The disk's name in the point.")
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path), metavar="PATH", help="The new file. Must not exist."
+)
+@click.option(
+    "--format",
+    "image_format",
+    type=click.Choice(["raw", "qcow2"]),
+    help="The new file's format.  [default: qcow2 for a PATH that ends so, else raw]",
+)
+@click.pass_context
+def disk(context: click.Context, reference: str, disk: str, output: Path, image_format: str | None) -> int:
+    """Write one disk of a restore point to a new file.
+
+    The point is chosen by MACHINE@latest, MACHINE@latest-1, MACHINE@TIME (the newest captured by then, local time
+    unless it has a zone), MACHINE@ID or an id alone. Until the file is whole, its name ends in .partial.
+    """
+    common = Common.of(context)
+    with stream(common) as run:
+        wanted = parse_reference(reference)
+        repository = open_repository(common.repository())
+        point = select_point(repository.points(), wanted)
+        chosen = select_disk(point, disk)
+        with run.watch(point.machine) as progress:
+            target = target_file(output.absolute(), chosen.size_bytes, image_format or _format_of(output))
+            result = recover_disk(repository, point, chosen, target, progress=progress)
+        run.result(result, _lines(result), warnings=result.warnings)
+    return run.exit_status
+
+
+@restore.command(cls=StreamCommand, examples=_MACHINE_EXAMPLES)
+@click.argument("reference", metavar="MACHINE@POINT")
+@click.option("--connect", "uri", metavar="URI", help="The hypervisor to restore to.  [HOLDFAST_CONNECT]")
+@click.option("--name", required=True, metavar="NEW", help="The new machine's name. Must not exist.")
+@click.option(
+    "--storage",
+    metavar="[DISK=]DIR",
+    multiple=True,
+    help="The directory for the disks, or for one of them. Repeatable.  [default: where the disk was]",
+)
+@click.option("--network", metavar="OLD=NEW", multiple=True, help="Connect to another network. Repeatable.")
+@click.option("--start", is_flag=True, help="Switch it on and wait for its guest agent.")
+@click.option(
+    "--agent-timeout",
+    type=click.FloatRange(min=0),
+    default=120.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the guest agent.",
+)
+@click.pass_context
+def machine(context: click.Context, /, reference: str, **said: Any) -> int:
+    """Make a new machine of a restore point.
+
+    The point is chosen as for `restore disk`. The new machine has an identity and network addresses of its own; the
+    one it was made from is not touched. If it cannot be finished, nothing of it is left.
+    """
+    common = Common.of(context)
+    with stream(common) as run:
+        wanted = parse_reference(reference)
+        new_machine = NewMachine(
+            name=said["name"],
+            storage=storage_directories(said["storage"]),
+            networks=network_names(said["network"]),
+            start=said["start"],
+            agent_timeout_s=said["agent_timeout"],
+        )
+        uri = find_connection(said["uri"], os.environ)
+        repository = open_repository(common.repository())
+        point = select_point(repository.points(), wanted)
+        with run.watch(new_machine.name) as progress:
+            result = recover_machine(repository, point, connect(uri), new_machine, progress=progress)
+        run.result(result, _lines(result), warnings=result.warnings)
+    return run.exit_status
+
+
+def _format_of(output: Path) -> str:
+    return "qcow2" if output.suffix.lower() == ".qcow2" else "raw"
+
+
+def _lines(result: RestoreResult) -> list[str]:
+    lines = [
+        f"{result.output}: restored from point {result.point} of {result.machine}",
+        f"  read {size_text(result.read_bytes)}, written {size_text(result.written_bytes)}, {result.seconds:.1f} s",
+    ]
+    if result.restored_id is not None:
+        lines += [f"  {disk.name}: {disk.output}" for disk in result.disks]
+    if result.seconds_to_agent is not None:
+        lines.append(f"  guest agent answered {result.seconds_to_agent:.1f} s after the start")
+    elif result.started:
+        lines.append("  started")
+    return lines

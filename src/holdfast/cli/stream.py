@@ -1,0 +1,112 @@
+"""Commands that take a while: progress while they run, a result per machine, and one last line that says how it ended.
+
+With `--json` stdout carries JSON lines, and the last is of type `end` however the command ended: done, with warnings,
+failed, interrupted, or with a command line that could not be parsed.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+
+from holdfast.cli.common import Command, Common
+from holdfast.cli.failure import error_shape, exit_status, report
+from holdfast.cli.interrupt import Interrupted
+from holdfast.cli.output import forget_stdout, plain, printable, reader_has_gone
+from holdfast.cli.progress import JsonProgress, shown_to_people
+from holdfast.core.progress import Progress
+
+WITH_WARNINGS = 3
+
+
+def worst(statuses: Sequence[int]) -> int:
+    """One exit status for several: a failure before a warning, a failure's own status if all failures share it."""
+    failures = set(statuses) - {0, WITH_WARNINGS}
+    if failures:
+        return failures.pop() if len(failures) == 1 else 1
+    return WITH_WARNINGS if WITH_WARNINGS in statuses else 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Stream:
+    """One run of a streaming command."""
+
+    common: Common
+    statuses: list[int] = field(default_factory=list)
+    results: list[Any] = field(default_factory=list)
+
+    def watch(self, name: str, *, kind: str = "machine") -> AbstractContextManager[Progress]:
+        """Progress of the work on one machine, or on another `kind` of thing."""
+        return nullcontext(JsonProgress({kind: name}, emit)) if self.common.json else shown_to_people(name)
+
+    def result(self, value: Any, lines: Sequence[str], *, warnings: Sequence[str] = ()) -> None:
+        """The work on one machine is done: remember `value` for the end, print `lines` for people."""
+        self.statuses.append(WITH_WARNINGS if warnings else 0)
+        self.results.append(plain(value))
+        if not self.common.json:
+            for line in lines:
+                click.echo(printable(line))
+
+    @contextmanager
+    def attempt(self, machine: str) -> Iterator[None]:
+        """Within, a failure ends the work on this machine and is told, but the next machine gets its turn."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, BrokenPipeError) and reader_has_gone():
+                raise
+            self.statuses.append(exit_status(error))
+            self.results.append({"machine": machine, "machine_id": None, "point": None, "error": error_shape(error)})
+            report(error, as_json=self.common.json, with_traceback=self.common.verbose)
+
+    @property
+    def exit_status(self) -> int:
+        """The worst so far."""
+        return worst(self.statuses)
+
+
+@contextmanager
+def stream(common: Common) -> Iterator[Stream]:
+    """A run whose end is always told."""
+    run = Stream(common=common)
+    try:
+        yield run
+    except (Exception, Interrupted) as error:
+        if common.json:
+            emit_end(exit_status(error), run.results)
+        raise
+    if common.json:
+        emit_end(run.exit_status, run.results)
+
+
+class StreamCommand(Command):
+    """A command that streams, and says so even if its command line cannot be parsed."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Parse, and end the stream if that fails."""
+        as_json = "--json" in args or (parent is not None and Common.of(parent).json)
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            if as_json:
+                emit_end(exit_status(error), [])
+            raise
+
+
+def emit_end(status: int, results: Sequence[Any]) -> None:
+    """Print the last line of a stream."""
+    state = {0: "done", WITH_WARNINGS: "warnings"}.get(status, "failed")
+    emit({"type": "end", "state": state, "exit": status, "results": results})
+
+
+def emit(event: dict[str, Any]) -> None:
+    """Print one event as one line, at once. A reader that has gone misses it; the work goes on."""
+    try:
+        click.echo(json.dumps(event))
+    except BrokenPipeError:
+        forget_stdout()

@@ -1,0 +1,1 @@
+"""What the product does: protect, recover, check, examine. Knows ports, repository and mover, no platform."""

@@ -1,0 +1,146 @@
+"""Recover: write a point's disks somewhere new, and make a machine of them. Nothing half-made is left looking whole."""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.core.errors import FailedError, HoldfastError, RefusedError
+from holdfast.core.point import PointDisk, RestorePoint
+from holdfast.core.ports import DiskPlan, MachinePlan, Platform, TargetDisk, TargetMachine
+from holdfast.core.progress import Progress
+from holdfast.core.selection import select_disk
+from holdfast.jobs.notes import Notes
+from holdfast.jobs.results import RestoredDisk, RestoreResult
+from holdfast.mover import RestoreOutcome, restore_disk
+from holdfast.repository import Repository
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMachine:
+    """What a recovered machine is to be. `storage` maps disks to directories ("" = all), `networks` old to new.
+
+    A machine that is to start is then given `agent_timeout_s` seconds for its guest agent to answer.
+    """
+
+    name: str
+    storage: Mapping[str, Path]
+    networks: Mapping[str, str]
+    start: bool
+    agent_timeout_s: float
+
+
+def recover_disk(
+    repository: Repository, point: RestorePoint, disk: PointDisk, target: TargetDisk, *, progress: Progress
+) -> RestoreResult:
+    """Write one disk. Whatever ends the work early, the target is abandoned: only a whole disk gets its name."""
+    began = time.monotonic()
+    notes = Notes(progress)
+    try:
+        outcome = _fill(repository, disk, target, notes)
+    except BaseException:
+        target.abandon()
+        raise
+    return RestoreResult(
+        point=point.id,
+        machine=point.machine,
+        machine_id=point.machine_id,
+        output=target.output,
+        restored_id=None,
+        disks=(RestoredDisk(name=disk.name, output=target.output),),
+        read_bytes=outcome.read_bytes,
+        written_bytes=outcome.written_bytes,
+        seconds=round(time.monotonic() - began, 3),
+        started=False,
+        seconds_to_agent=None,
+        warnings=notes.warnings,
+    )
+
+
+def recover_machine(
+    repository: Repository, point: RestorePoint, platform: Platform, wanted: NewMachine, *, progress: Progress
+) -> RestoreResult:
+    """Make a new machine of a point. What was made for it is removed again unless it could be defined.
+
+    Raises RefusedError for a point without a definition, NotFoundError where `storage` names a disk it has not, and
+    what the platform and the data path raise.
+    """
+    began = time.monotonic()
+    notes = Notes(progress)
+    plan = _plan(repository, point, wanted)
+    with platform.recreate(plan) as machine:
+        outcomes = [_fill(repository, disk, machine.disks[disk.name], notes) for disk in point.disks]
+        notes.step("Defining the machine")
+        restored_id = machine.define()
+        if wanted.start:
+            _start(machine, wanted)
+        seconds = time.monotonic() - began
+        seconds_to_agent = _await_agent(machine, wanted, point, notes) if wanted.start else None
+        outputs = {name: target.output for name, target in machine.disks.items()}
+    return RestoreResult(
+        point=point.id,
+        machine=point.machine,
+        machine_id=point.machine_id,
+        output=wanted.name,
+        restored_id=restored_id,
+        disks=tuple(RestoredDisk(name=disk.name, output=outputs[disk.name]) for disk in point.disks),
+        read_bytes=sum(outcome.read_bytes for outcome in outcomes),
+        written_bytes=sum(outcome.written_bytes for outcome in outcomes),
+        seconds=round(seconds, 3),
+        started=wanted.start,
+        seconds_to_agent=seconds_to_agent,
+        warnings=notes.warnings,
+    )
+
+
+def _fill(repository: Repository, disk: PointDisk, target: TargetDisk, progress: Progress) -> RestoreOutcome:
+    progress.step(f"Restoring {disk.name}")
+    outcome = restore_disk(repository, disk, target, progress=progress)
+    target.finish()
+    return outcome
+
+
+def _plan(repository: Repository, point: RestorePoint, wanted: NewMachine) -> MachinePlan:
+    if point.definition.xml is None:
+        raise RefusedError(
+            f"point {point.id} of {point.machine} holds disks only, no machine's definition",
+            hint=f"bring its disks back: holdfast restore disk {point.machine}@{point.id} --disk NAME --output PATH",
+            code="no-definition",
+        )
+    _check_names(point, wanted.storage)
+    nvram = point.definition.nvram
+    return MachinePlan(
+        name=wanted.name,
+        definition=repository.read_blob(point.definition.xml),
+        nvram=None if nvram is None else repository.read_blob(nvram),
+        disks=[DiskPlan(name=disk.name, size_bytes=disk.size_bytes, format=disk.format) for disk in point.disks],
+        storage=wanted.storage,
+        networks=wanted.networks,
+    )
+
+
+def _check_names(point: RestorePoint, disks: Iterable[str]) -> None:
+    for name in disks:
+        if name:
+            select_disk(point, name)
+
+
+def _start(machine: TargetMachine, wanted: NewMachine) -> None:
+    try:
+        machine.start()
+    except HoldfastError as error:
+        raise FailedError(
+            f"{wanted.name} is restored and defined, but does not start: {error.message}",
+            hint=error.hint or "its disks are whole: repair its definition and start it by hand",
+            code="not-started",
+        ) from error
+
+
+def _await_agent(machine: TargetMachine, wanted: NewMachine, point: RestorePoint, notes: Notes) -> float | None:
+    notes.step("Waiting for the guest agent")
+    seconds = machine.wait_for_agent(wanted.agent_timeout_s)
+    if seconds is not None:
+        return round(seconds, 3)
+    if point.consistency != "crash":  # the guest had an agent when it was captured
+        notes.warning(f"{wanted.name} runs, but its guest agent did not answer in {wanted.agent_timeout_s:g} s")
+    return None

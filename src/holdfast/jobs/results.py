@@ -1,0 +1,71 @@
+"""What jobs report: the fields are those of `--json` (sizes in bytes, times in seconds)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from holdfast.core.point import CaptureKind, Consistency
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtectedDisk:
+    """How one disk was captured, why so, and how much was read from its source."""
+
+    name: str
+    capture: CaptureKind
+    reason: str
+    size_bytes: int
+    read_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupResult:
+    """A machine was protected: its new point, and what that took.
+
+    `read_bytes` came from the source, `sent_bytes` were plain bytes the repository did not know, by `stored_bytes` the
+    repository grew. `freeze_ms` is None if nothing was frozen.
+    """
+
+    machine: str
+    machine_id: str
+    point: str
+    captured_at: datetime
+    consistency: Consistency
+    freeze_ms: float | None
+    seconds: float
+    read_bytes: int
+    sent_bytes: int
+    stored_bytes: int
+    capture: CaptureKind
+    disks: tuple[ProtectedDisk, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoredDisk:
+    """Where one disk of a machine went."""
+
+    name: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreResult:
+    """A disk or a machine was brought back from `point` of `machine`.
+
+    `output` is the disk's path or the new machine's name; `restored_id` is the new machine's lasting identity, None for
+    a disk. `seconds` ends before the wait for the guest agent; `seconds_to_agent` counts from the start, None if the
+    machine was not started or did not answer.
+    """
+
+    point: str
+    machine: str
+    machine_id: str
+    output: str
+    restored_id: str | None
+    disks: tuple[RestoredDisk, ...]
+    read_bytes: int
+    written_bytes: int
+    seconds: float
+    started: bool
+    seconds_to_agent: float | None
+    warnings: tuple[str, ...]
