@@ -1,0 +1,250 @@
+"""Checking: read every object, prove every byte, and say which machines, points and ranges a damage hurts."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, Literal
+
+import numpy as np
+from blake3 import blake3
+
+from holdfast.core.errors import DamagedError, HoldfastError
+from holdfast.core.point import RestorePoint
+from holdfast.core.progress import Progress
+from holdfast.repository import config as configuration
+from holdfast.repository import framing
+from holdfast.repository.config import Config
+from holdfast.repository.disk import StoredDisk
+from holdfast.repository.framing import ENTRY, SLOT
+from holdfast.repository.index import Pack, Place, decode_index_object
+from holdfast.repository.keys import Keys
+from holdfast.repository.log import Log, entry_name
+from holdfast.repository.packs import DATA, HEADER, open_tables
+from holdfast.repository.records import Records, pack_from_bytes
+from holdfast.repository.storage.port import ObjectMissingError, Storage
+
+DamageKind = Literal["object", "record", "table", "missing"]
+LEVEL: Final = "full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damage:
+    """One thing that is not as written.
+
+    `object` names it in the storage ("" where no copy is known). Damage that reaches a point names machine, point id,
+    disk and the byte range that cannot be read; damage that a second copy or a rebuild covers names none.
+    """
+
+    object: str
+    kind: DamageKind
+    machine: str | None = None
+    point: str | None = None
+    disk: str | None = None
+    offset: int | None = None
+    length: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """The outcome of a check; `ok` means no damage."""
+
+    ok: bool
+    level: str
+    objects: int
+    read_bytes: int
+    damage: tuple[Damage, ...]
+
+
+class Check:
+    """One run of a check. Reads the storage itself, trusting nothing that was read before."""
+
+    def __init__(self, storage: Storage, config: Config, keys: Keys, progress: Progress) -> None:
+        self._storage = storage
+        self._config = config
+        self._keys = keys
+        self._progress = progress
+        self._log = Log(storage, keys)
+        self._records = Records(storage, keys)
+        self._objects: dict[str, int] = {}
+        self._read_bytes = 0
+        self._hurt: dict[str, DamageKind] = {}
+        self._bad_records: set[tuple[str, int]] = set()
+        self._sound_leaves: set[bytes] = set()
+
+    def run(self) -> CheckReport:
+        """Small objects first, then every pack, then every point down to its segments."""
+        self._objects = dict(self._storage.list(""))
+        self._check_small_objects()
+        self._check_index()
+        self._check_packs()
+        reached = list(_joined(self._check_points()))
+        named = {damage.object for damage in reached}
+        others = [Damage(object=name, kind=kind) for name, kind in sorted(self._hurt.items()) if name not in named]
+        damage = (*reached, *others)
+        return CheckReport(
+            ok=not damage, level=LEVEL, objects=len(self._objects), read_bytes=self._read_bytes, damage=damage
+        )
+
+    def _below(self, prefix: str) -> list[str]:
+        return sorted(name for name in self._objects if name.startswith(prefix))
+
+    def _get(self, name: str) -> bytes:
+        blob = self._storage.get(name)
+        self._read_bytes += len(blob)
+        return blob
+
+    def _check_small_objects(self) -> None:
+        self._progress.step("Checking configuration, keys and log")
+        for name in configuration.NAMES:
+            self._judge(name, self._config_is_sound)
+        for prefix, kind in (("keys/", SLOT), ("log/", ENTRY)):
+            for name in self._below(prefix):
+                self._judge(name, partial(_twin_is_sound, kind, name))
+        try:
+            self._log.read()
+            self._log.require_no_hole()
+        except HoldfastError:
+            self._hurt.setdefault(entry_name(self._log.head.number + 1), "missing")
+
+    def _judge(self, name: str, sound: Callable[[bytes], bool]) -> None:
+        """Read an object and note it if it is missing, unreadable or not as written."""
+        try:
+            if not sound(self._get(name)):
+                self._hurt[name] = "object"
+        except ObjectMissingError:
+            self._hurt[name] = "missing"
+        except HoldfastError:
+            self._hurt[name] = "object"
+
+    def _config_is_sound(self, blob: bytes) -> bool:
+        _, body, mac = configuration.decode(blob, "config")
+        return self._keys.config_mac(body) == mac
+
+    def _check_index(self) -> None:
+        for name in self._below("index/"):
+            self._judge(name, partial(self._index_object_is_sound, name))
+        self._records.load_index()
+
+    def _index_object_is_sound(self, name: str, blob: bytes) -> bool:
+        decode_index_object(self._keys, blob, name)
+        return name == f"index/{blake3(blob).hexdigest()}"
+
+    def _check_packs(self) -> None:
+        self._progress.step("Checking packs")
+        names = self._below("packs/")
+        total = sum(self._objects[name] for name in names)
+        done = 0
+        known = {pack.object: pack for pack in self._records.index.packs}
+        for name in names:
+            self._judge(name, partial(self._pack_is_sound, name, known.get(name)))
+            done += self._objects[name]
+            self._progress.advance(done, total)
+            if name in known and self._hurt.get(name) == "missing":
+                self._condemn(known[name])
+        for name in known.keys() - self._objects.keys():
+            self._hurt[name] = "missing"
+            self._condemn(known[name])
+
+    def _condemn(self, pack: Pack) -> None:
+        """No record of this pack can be had."""
+        self._bad_records.update((pack.name, number) for number in range(len(pack.table.records)))
+
+    def _pack_is_sound(self, name: str, listed: Pack | None, blob: bytes) -> bool:
+        """Whether a pack is as written to the last byte; notes which records are not."""
+        tables = open_tables(self._keys, blob, name) if len(blob) >= HEADER.size else []
+        if listed is None and tables:
+            listed = pack_from_bytes(self._keys, blob, name)
+        if listed is None:
+            return False
+        for number in range(len(listed.table.records)):
+            if not self._record_is_sound(listed, number, blob):
+                self._bad_records.add((listed.name, number))
+        return blake3(blob).hexdigest() == listed.name
+
+    def _record_is_sound(self, pack: Pack, number: int, blob: bytes) -> bool:
+        row = pack.table.records[number]
+        start = int(row["offset"])
+        try:
+            plain = self._records.open_record(pack, number, memoryview(blob)[start : start + int(row["packed"])])
+        except DamagedError:
+            return False
+        id_key = self._keys.data_id_key if pack.header.type == DATA else self._keys.node_id_key
+        for segment in range(int(pack.firsts[number]), int(pack.firsts[number + 1])):
+            piece = plain[slice(*self._records.segment_range(pack, number, segment))]
+            if blake3(piece, key=id_key).digest() != pack.table.ids[segment].tobytes():
+                return False
+        return True
+
+    def _check_points(self) -> Iterator[Damage]:
+        for point in self._log.points():
+            self._progress.step(f"Checking point {point.id} of {point.machine}")
+            for disk in point.disks:
+                yield from self._check_disk(point, disk.name, disk.root)
+            for name, blob in (("definition", point.definition.xml), ("nvram", point.definition.nvram)):
+                if blob:
+                    yield from self._check_disk(point, name, blob)
+
+    def _check_disk(self, point: RestorePoint, name: str, root: str) -> Iterator[Damage]:
+        """Damage to one disk of a point; a broken page hides its whole disk, a broken leaf its region."""
+        where = partial(Damage, machine=point.machine, point=point.id, disk=name)
+        try:
+            disk = StoredDisk(self._records, self._keys, self._config.cut, bytes.fromhex(root))
+            for region, leaf in disk.leaves():
+                if leaf is not None and leaf not in self._sound_leaves:
+                    yield from self._check_leaf(disk, region, leaf, where)
+        except DamagedError:
+            size = next((disk.size_bytes for disk in point.disks if disk.name == name), None)
+            yield where(object=self._culprit(bytes.fromhex(root)), kind="record", offset=0, length=size)
+
+    def _check_leaf(self, disk: StoredDisk, region: int, leaf: bytes, where: Callable[..., Damage]) -> Iterator[Damage]:
+        region_bytes = self._config.cut.region_bytes
+        try:
+            pieces = disk.pieces(leaf)
+        except DamagedError:
+            start = region * region_bytes
+            length = min(region_bytes, disk.size_bytes - start)
+            yield where(object=self._culprit(leaf), kind="record", offset=start, length=length)
+            return
+        sound = True
+        for piece in pieces:
+            assert piece.id is not None
+            if not self._has_good_copy(piece.id):
+                sound = False
+                held = disk.extent(region, piece)
+                culprit = self._culprit(piece.id)
+                kind: DamageKind = "record" if culprit else "missing"
+                yield where(object=culprit, kind=kind, offset=held.start, length=held.length)
+        if sound:
+            self._sound_leaves.add(leaf)
+
+    def _has_good_copy(self, wanted: bytes) -> bool:
+        return any(self._place(copy) not in self._bad_records for copy in self._records.index.copies(wanted))
+
+    def _culprit(self, wanted: bytes) -> str:
+        """The pack that should hold an id; "" if none is known."""
+        copies = self._records.index.copies(wanted)
+        return self._records.index.packs[copies[0].pack].object if copies else ""
+
+    def _place(self, place: Place) -> tuple[str, int]:
+        pack = self._records.index.packs[place.pack]
+        return pack.name, int(np.searchsorted(pack.firsts, place.segment, "right")) - 1
+
+
+def _twin_is_sound(kind: bytes, name: str, blob: bytes) -> bool:
+    return framing.untwin(kind, blob, name).intact
+
+
+def _joined(damages: Iterable[Damage]) -> Iterator[Damage]:
+    """Join damages that touch on the same disk."""
+    last: Damage | None = None
+    for damage in damages:
+        if last is not None and last.length is not None and damage.length is not None:
+            same = replace(last, offset=0, length=0) == replace(damage, offset=0, length=0)
+            if same and (last.offset or 0) + last.length == damage.offset:
+                last = replace(last, length=last.length + damage.length)
+                continue
+        if last is not None:
+            yield last
+        last = damage
+    if last is not None:
+        yield last

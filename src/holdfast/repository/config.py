@@ -1,0 +1,91 @@
+"""The repository's configuration: what never changes after `create`, stored under two names.
+
+Readable without a key (so that a wrong passphrase and a newer format can be told apart), authenticated once keys are
+open. Features say who must understand what: a reader, writer or collector that meets a name it does not know stops.
+"""
+
+from datetime import datetime
+from typing import Annotated, Final
+
+import msgspec
+
+from holdfast.core.errors import DamagedError, RefusedError
+from holdfast.repository import framing
+from holdfast.repository.framing import CONFIG
+from holdfast.repository.keys import Keys
+
+FORMAT: Final = 1
+NAMES: Final = ("config", "config.2")
+_KNOWN_FEATURES: Final[frozenset[str]] = frozenset()
+
+
+class Cut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How disks are cut into segments (docs/format.md, section Cutting). Sizes in bytes or blocks as named."""
+
+    algorithm: str = "keyed-sum-1"
+    block_bytes: int = 4096
+    region_bytes: int = 4 * 1024 * 1024
+    minimum_blocks: Annotated[int, msgspec.Meta(ge=1)] = 8
+    boundary_bits: Annotated[int, msgspec.Meta(ge=1, le=16)] = 3
+    maximum_blocks: Annotated[int, msgspec.Meta(ge=1, le=64)] = 64
+
+
+class Features(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Names of what a program must understand before it reads, writes or collects."""
+
+    read: list[str] = []
+    write: list[str] = []
+    collect: list[str] = []
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """The configuration's body."""
+
+    format: int
+    id: str
+    created_at: datetime
+    features: Features = msgspec.field(default_factory=Features)
+    cut: Cut = msgspec.field(default_factory=Cut)
+    record_bytes: Annotated[int, msgspec.Meta(ge=4096, le=256 * 1024)] = 256 * 1024
+    signing_key: str
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    """What is framed: the body's exact bytes, so that its MAC needs no canonical form."""
+
+    body: str
+    mac: str
+
+
+class _Version(msgspec.Struct, frozen=True):
+    """The one field of the body that every later format keeps."""
+
+    format: int
+
+
+def encode(config: Config, keys: Keys) -> bytes:
+    """The framed object, the same under both names."""
+    body = msgspec.json.encode(config)
+    return framing.frame(CONFIG, msgspec.json.encode(_Envelope(body.decode(), keys.config_mac(body))))
+
+
+def decode(blob: bytes, name: str) -> tuple[Config, bytes, str]:
+    """(configuration, its body's bytes, MAC still to be checked). Raises DamagedError, RefusedError (newer format)."""
+    payload = framing.unframe(CONFIG, blob, name)
+    try:
+        envelope = msgspec.json.decode(payload, type=_Envelope)
+        body = envelope.body.encode()
+        version = msgspec.json.decode(body, type=_Version).format
+        if version != FORMAT:
+            raise newer_format(f"{name} says format {version}, this program reads format {FORMAT}")
+        config = msgspec.json.decode(body, type=Config)
+    except msgspec.MsgspecError as error:
+        raise DamagedError(f"{name} is damaged: {error}", code="object-damaged") from error
+    if unknown := sorted({*config.features.read, *config.features.write} - _KNOWN_FEATURES):
+        raise newer_format(f"{name} needs features this program does not have: {', '.join(unknown)}")
+    return config, body, envelope.mac
+
+
+def newer_format(message: str) -> RefusedError:
+    """The error for anything a later version of the format must have written."""
+    return RefusedError(message, hint="use a newer version of holdfast with this repository", code="newer-format")

@@ -1,0 +1,66 @@
+"""A stored disk: its size, where it holds data, and reads at any offset. Every age reads alike."""
+
+from collections.abc import Iterator
+
+from holdfast.core.extents import Extent
+from holdfast.repository.config import Cut
+from holdfast.repository.cut import Piece
+from holdfast.repository.keys import Keys
+from holdfast.repository.nodes import decode_leaf, decode_root
+from holdfast.repository.records import Records
+from holdfast.repository.tree import RegionLeaf, leaves, leaves_at
+
+
+class StoredDisk:
+    """One disk of one point, read-only. Safe to use from many threads."""
+
+    def __init__(self, records: Records, keys: Keys, cut: Cut, root: bytes) -> None:
+        self._records = records
+        self._keys = keys
+        self._block = cut.block_bytes
+        self._region = cut.region_bytes
+        self.root = decode_root(self.read_node(root))
+
+    @property
+    def size_bytes(self) -> int:
+        """Exact size."""
+        return self.root.size_bytes
+
+    def read_node(self, node: bytes) -> bytes:
+        """A tree node's bytes."""
+        return self._records.read(node, self._keys.node_id_key)
+
+    def leaves(self) -> Iterator[RegionLeaf]:
+        """Leaves of the regions that hold data, in order."""
+        return leaves(self.root, self.read_node)
+
+    def leaves_at(self, regions: list[int]) -> Iterator[RegionLeaf]:
+        """The leaves of these ascending regions."""
+        return leaves_at(self.root, regions, self.read_node)
+
+    def pieces(self, leaf: bytes | None) -> list[Piece]:
+        """A leaf's pieces; none for a region that is all zeros."""
+        return decode_leaf(self.read_node(leaf), self._region // self._block) if leaf else []
+
+    def extent(self, region: int, piece: Piece) -> Extent:
+        """The bytes of the disk that a piece holds: whole blocks, but never past the disk's end."""
+        start = region * self._region + piece.start * self._block
+        return Extent(start, min(start + piece.blocks * self._block, self.size_bytes))
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Any bytes of the disk."""
+        out = bytearray(length)
+        end = offset + length
+        regions = list(range(offset // self._region, -(-end // self._region)))
+        for region, leaf in self.leaves_at(regions):
+            for piece in self.pieces(leaf):
+                held = self.extent(region, piece)
+                start, stop = max(held.start, offset), min(held.end, end)
+                if start < stop and piece.id:
+                    plain = self._records.read(piece.id, self._keys.data_id_key)
+                    out[start - offset : stop - offset] = plain[start - held.start : stop - held.start]
+        return bytes(out)
+
+    def read_all(self) -> bytes:
+        """The whole disk: for small ones."""
+        return self.read(0, self.size_bytes)

@@ -1,0 +1,201 @@
+"""Keys: what a passphrase opens, and every key derived from it.
+
+    passphrase --Argon2id--> wrapping key --AES-256-GCM--> Secrets {content secret, epoch keys, signing key}
+    content secret --HKDF--> id keys (data, nodes), cut key, configuration MAC key     (never rotate)
+    epoch key + salt of the object --HKDF--> the key that seals this pack, table, index object or entry
+
+Argon2id: RFC 9106. HKDF-SHA-256: RFC 5869. AES-GCM: NIST SP 800-38D; no key ever meets a nonce twice, because every
+sealed object has 32 fresh random bytes of salt and counts its nonces from zero.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Final
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from holdfast.core.errors import DamagedError, DeniedError, UsageError
+
+KEY_BYTES: Final = 32
+SALT_BYTES: Final = 32
+_WRAP_NONCE: Final = bytes(12)  # the wrapping key is fresh for each slot, by its salt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KdfCost:
+    """What trying one passphrase costs."""
+
+    memory_kib: int = 256 * 1024
+    iterations: int = 3
+    lanes: int = 4
+
+
+class _Kdf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Argon2id parameters as stored. Bounded, since a slot is read before anything is authenticated."""
+
+    memory_kib: Annotated[int, msgspec.Meta(ge=8, le=4 * 1024 * 1024)]
+    iterations: Annotated[int, msgspec.Meta(ge=1, le=64)]
+    lanes: Annotated[int, msgspec.Meta(ge=1, le=64)]
+    salt: str
+
+
+class _Slot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A key slot as stored. `commitment` binds the slot to one wrapping key, which AES-GCM alone does not."""
+
+    generation: int
+    number: int
+    kdf: _Kdf
+    commitment: str
+    sealed: str
+    sealed_signing: str
+
+
+class _Opened(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The sealed part of a slot."""
+
+    generation: int
+    slots: list[int]
+    content: str
+    epochs: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """The open keys of one repository."""
+
+    repository_id: bytes
+    content_secret: bytes
+    epoch_keys: dict[int, bytes]
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that new objects are sealed in."""
+        return max(self.epoch_keys)
+
+    @cached_property
+    def data_id_key(self) -> bytes:
+        """Names segments of disks."""
+        return self._content_key(b"data id")
+
+    @cached_property
+    def node_id_key(self) -> bytes:
+        """Names tree nodes; apart from data, so that no guest can write a block that is taken for a node."""
+        return self._content_key(b"node id")
+
+    @cached_property
+    def cut_key(self) -> bytes:
+        """Decides where segments end."""
+        return self._content_key(b"cut")
+
+    def config_mac(self, body: bytes) -> str:
+        """Authenticates the configuration, in hex."""
+        return hmac.new(self._content_key(b"config mac"), body, hashlib.sha256).hexdigest()
+
+    def sealer(self, purpose: bytes, epoch: int, salt: bytes) -> AESGCM:
+        """The cipher of one object. Raises DamagedError if the repository has no such epoch."""
+        if epoch not in self.epoch_keys:
+            raise DamagedError(f"sealed in epoch {epoch}, to which this passphrase has no key", code="unknown-epoch")
+        info = b"holdfast 1 seal " + purpose + b" " + self.repository_id
+        return AESGCM(_hkdf(self.epoch_keys[epoch], info, salt))
+
+    def _content_key(self, purpose: bytes) -> bytes:
+        return _hkdf(self.content_secret, b"holdfast 1 content " + purpose)
+
+
+def new_keys(repository_id: bytes) -> Keys:
+    """Fresh secrets for a new repository."""
+    return Keys(
+        repository_id=repository_id,
+        content_secret=secrets.token_bytes(KEY_BYTES),
+        epoch_keys={1: secrets.token_bytes(KEY_BYTES)},
+    )
+
+
+def new_signing_key() -> tuple[bytes, str]:
+    """The Ed25519 key that will sign what may delete: (private seed, public key in hex)."""
+    key = Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    return key.private_bytes_raw(), public.hex()
+
+
+def wrap(keys: Keys, signing_seed: bytes, passphrase: bytes, cost: KdfCost, *, number: int = 1) -> bytes:
+    """A key slot's payload. The signing key is sealed apart, so that a mover's slot can leave it out.
+
+    Raises UsageError on an empty passphrase.
+    """
+    if not passphrase:
+        raise UsageError("the passphrase is empty", hint="choose a passphrase; it is all that protects the repository")
+    kdf = _Kdf(cost.memory_kib, cost.iterations, cost.lanes, os.urandom(16).hex())
+    root = _stretch(passphrase, kdf)
+    opened = _Opened(1, [number], keys.content_secret.hex(), {str(e): k.hex() for e, k in keys.epoch_keys.items()})
+    context = _slot_context(keys.repository_id, number)
+    slot = _Slot(
+        generation=1,
+        number=number,
+        kdf=kdf,
+        commitment=_hkdf(root, b"holdfast 1 slot commitment").hex(),
+        sealed=_wrapper(root, b"keys").encrypt(_WRAP_NONCE, msgspec.json.encode(opened), context).hex(),
+        sealed_signing=_wrapper(root, b"signing").encrypt(_WRAP_NONCE, signing_seed, context).hex(),
+    )
+    return msgspec.json.encode(slot)
+
+
+def unwrap(payload: bytes, passphrase: bytes, repository_id: bytes, name: str) -> Keys | None:
+    """The keys in a slot, or None if this passphrase is not the slot's. Raises DamagedError if the slot is no slot."""
+    try:
+        slot = msgspec.json.decode(payload, type=_Slot)
+        root = _stretch(passphrase, slot.kdf)
+        if not hmac.compare_digest(_hkdf(root, b"holdfast 1 slot commitment").hex(), slot.commitment):
+            return None
+        context = _slot_context(repository_id, slot.number)
+        plain = _wrapper(root, b"keys").decrypt(_WRAP_NONCE, bytes.fromhex(slot.sealed), context)
+        opened = msgspec.json.decode(plain, type=_Opened)
+    except (msgspec.MsgspecError, InvalidTag, ValueError) as error:
+        raise DamagedError(f"{name} is not a key slot of this repository", code="object-damaged") from error
+    return Keys(
+        repository_id=repository_id,
+        content_secret=bytes.fromhex(opened.content),
+        epoch_keys={int(epoch): bytes.fromhex(key) for epoch, key in opened.epochs.items()},
+    )
+
+
+def wrong_passphrase(url: str) -> DeniedError:
+    """The error when no slot opens."""
+    return DeniedError(
+        f"the passphrase does not open {url}",
+        hint="check HOLDFAST_PASSPHRASE, --passphrase-file or --passphrase-command",
+        code="wrong-passphrase",
+    )
+
+
+def _stretch(passphrase: bytes, kdf: _Kdf) -> bytes:
+    argon = Argon2id(
+        salt=bytes.fromhex(kdf.salt),
+        length=KEY_BYTES,
+        iterations=kdf.iterations,
+        lanes=kdf.lanes,
+        memory_cost=max(kdf.memory_kib, 8 * kdf.lanes),
+    )
+    return argon.derive(passphrase)
+
+
+def _wrapper(root: bytes, purpose: bytes) -> AESGCM:
+    return AESGCM(_hkdf(root, b"holdfast 1 slot " + purpose))
+
+
+def _slot_context(repository_id: bytes, number: int) -> bytes:
+    return b"holdfast 1 slot " + repository_id + number.to_bytes(4, "little")
+
+
+def _hkdf(secret: bytes, info: bytes, salt: bytes | None = None) -> bytes:
+    return HKDF(algorithm=hashes.SHA256(), length=KEY_BYTES, salt=salt, info=info).derive(secret)

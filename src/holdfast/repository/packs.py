@@ -1,0 +1,174 @@
+r"""Packs: the files that hold sealed records, and the tables that say what is in them (docs/format.md, Packs).
+
+    header   64  magic "HFPACK\x00\x01", repository id 16, epoch u32, type u8 (1 data, 2 nodes), zeros 3, salt 32
+    length    4  u32, bytes of the sealed table
+    table     n  sealed
+    records      each: magic "HFrc", number u32, packed u32, plain u32, then `packed` sealed bytes
+    table     n  the same bytes again
+    trailer  16  length u32 again, zeros 4, magic "HFPKEND\x01"
+
+A record is one zstd frame of 1..n segments, sealed with AES-256-GCM under the pack's key and its number as nonce. Its
+associated data binds repository, format, epoch, type, number, what it holds (BLAKE3-256 of ids and sizes) and both its
+lengths. The table stands at both ends so that one bad sector hides nothing.
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+from blake3 import blake3
+from cryptography.exceptions import InvalidTag
+from numpy.typing import NDArray
+
+from holdfast.core.errors import DamagedError
+from holdfast.repository.config import FORMAT
+from holdfast.repository.keys import SALT_BYTES, Keys
+from holdfast.repository.nodes import ID_BYTES
+
+PackType = Literal[1, 2]
+DATA: Final[PackType] = 1
+NODES: Final[PackType] = 2
+TAG_BYTES: Final = 16
+HEADER: Final = struct.Struct("<8s16sIB3x32s")
+RECORD_HEAD: Final = struct.Struct("<4sIII")
+RECORD_MAGIC: Final = b"HFrc"
+_MAGIC: Final = b"HFPACK\x00\x01"
+_LENGTH: Final = struct.Struct("<I")
+_TRAILER: Final = struct.Struct("<I4x8s")
+_END_MAGIC: Final = b"HFPKEND\x01"
+_TABLE_HEAD: Final = struct.Struct("<II")
+_AAD: Final = struct.Struct("<16sHIBI32sII")
+RECORD_ROW: Final = np.dtype([("offset", "<u4"), ("packed", "<u4"), ("plain", "<u4"), ("segments", "<u4")])
+
+assert HEADER.size == 64
+assert _TRAILER.size == 16
+assert RECORD_ROW.itemsize == 16
+
+
+def nonce(number: int) -> bytes:
+    """The GCM nonce of the n-th thing sealed under one key."""
+    return number.to_bytes(12, "little")
+
+
+class PackHeader(NamedTuple):
+    """What a pack says of itself in the clear."""
+
+    epoch: int
+    type: PackType
+    salt: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class PackTable:
+    """What one pack holds.
+
+    `records` are RECORD_ROW, with offsets of the sealed bytes in the file. `ids` (n, 32) and `sizes` (n, plain bytes)
+    are the segments in the order of the records; inside a record segments lie back to back.
+    """
+
+    records: NDArray[np.void]
+    ids: NDArray[np.uint8]
+    sizes: NDArray[np.uint32]
+
+    @property
+    def firsts(self) -> NDArray[np.int64]:
+        """The number of each record's first segment, and one more: the count of segments."""
+        return np.concatenate(([0], np.cumsum(self.records["segments"], dtype=np.int64)))
+
+    def encode(self) -> bytes:
+        """Counts, then the three columns."""
+        head = _TABLE_HEAD.pack(len(self.records), len(self.ids))
+        return head + self.records.tobytes() + self.ids.tobytes() + self.sizes.astype("<u4").tobytes()
+
+
+def decode_table(plain: bytes, at: int = 0) -> tuple[PackTable, int]:
+    """(the table that begins at byte `at`, the byte after it). Raises DamagedError if it contradicts itself."""
+    try:
+        records, segments = _TABLE_HEAD.unpack_from(plain, at)
+        at += _TABLE_HEAD.size
+        rows = np.frombuffer(plain, RECORD_ROW, records, at)
+        at += rows.nbytes
+        ids = np.frombuffer(plain, np.uint8, segments * ID_BYTES, at).reshape(-1, ID_BYTES)
+        at += ids.nbytes
+        sizes = np.frombuffer(plain, "<u4", segments, at)
+        at += sizes.nbytes
+    except (ValueError, struct.error) as error:
+        raise DamagedError(f"a pack's table is cut off: {error}", code="object-damaged") from error
+    table = PackTable(rows, ids, sizes)
+    if int(rows["segments"].sum(dtype=np.int64)) != segments:
+        raise DamagedError("a pack's table contradicts itself", code="object-damaged")
+    return table, at
+
+
+def record_context(
+    repository_id: bytes, header: PackHeader, number: int, contents: bytes, plain: int, packed: int
+) -> bytes:
+    """A record's associated data. `contents` is the ids of its segments, then their sizes as u32."""
+    digest = blake3(contents).digest()
+    return _AAD.pack(repository_id, FORMAT, header.epoch, header.type, number, digest, plain, packed)
+
+
+def encode_header(repository_id: bytes, header: PackHeader) -> bytes:
+    """The first 64 bytes."""
+    return HEADER.pack(_MAGIC, repository_id, header.epoch, header.type, header.salt)
+
+
+def decode_header(blob: bytes, repository_id: bytes, name: str) -> PackHeader:
+    """The header of the pack that `blob` begins with. Raises DamagedError."""
+    if len(blob) < HEADER.size:
+        raise DamagedError(f"{name} is cut off", code="object-damaged")
+    magic, owner, epoch, kind, salt = HEADER.unpack_from(blob)
+    if magic != _MAGIC or owner != repository_id or kind not in {DATA, NODES}:
+        raise DamagedError(f"{name} is no pack of this repository", code="object-damaged")
+    assert len(salt) == SALT_BYTES
+    return PackHeader(epoch, kind, salt)
+
+
+def seal_table(keys: Keys, header: PackHeader, table: PackTable) -> bytes:
+    """The sealed table, as it stands at both ends of the pack."""
+    context = encode_header(keys.repository_id, header)
+    return keys.sealer(b"table", header.epoch, header.salt).encrypt(nonce(0), table.encode(), context)
+
+
+def sealed_table_bytes(records: int, segments: int) -> int:
+    """How long the sealed table of so many records and segments is: offsets are known before it is sealed."""
+    return _TABLE_HEAD.size + records * RECORD_ROW.itemsize + segments * (ID_BYTES + 4) + TAG_BYTES
+
+
+def front(sealed: bytes) -> bytes:
+    """What stands between header and records."""
+    return _LENGTH.pack(len(sealed)) + sealed
+
+
+def back(sealed: bytes) -> bytes:
+    """What stands after the records."""
+    return sealed + _TRAILER.pack(len(sealed), _END_MAGIC)
+
+
+def open_tables(keys: Keys, blob: bytes, name: str) -> list[PackTable]:
+    """Every copy of the table of a whole pack that is good: two, one or none."""
+    header = decode_header(blob, keys.repository_id, name)
+    sealer = keys.sealer(b"table", header.epoch, header.salt)
+    tables = []
+    for start, length in _table_places(blob):
+        try:
+            plain = sealer.decrypt(nonce(0), blob[start : start + length], blob[: HEADER.size])
+            tables.append(decode_table(plain)[0])
+        except (InvalidTag, DamagedError):
+            continue
+    return tables
+
+
+def _table_places(blob: bytes) -> Sequence[tuple[int, int]]:
+    """(offset, length) of the front and back copies, as far as their lengths make sense."""
+    places = []
+    at = HEADER.size + _LENGTH.size
+    if len(blob) >= at:
+        places.append((at, *_LENGTH.unpack_from(blob, HEADER.size)))
+    if len(blob) >= at + _TRAILER.size:
+        length, magic = _TRAILER.unpack_from(blob, len(blob) - _TRAILER.size)
+        if magic == _END_MAGIC:
+            places.append((len(blob) - _TRAILER.size - length, length))
+    return [(start, length) for start, length in places if start >= at and start + length <= len(blob)]

@@ -1,0 +1,249 @@
+"""Reading by id: from the index to a pack, its record, the plain bytes, and back to the id that proves them."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import zstandard
+from blake3 import blake3
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from holdfast.core.errors import DamagedError, HoldfastError
+from holdfast.repository.index import Index, Pack, Place, decode_index_object
+from holdfast.repository.keys import Keys
+from holdfast.repository.packs import TAG_BYTES, decode_header, nonce, open_tables, record_context
+from holdfast.repository.storage.port import ObjectMissingError, Storage
+
+MAXIMUM_RECORD_BYTES: Final = 256 * 1024
+_JOINED_GAP_BYTES: Final = 128 * 1024
+_RUN_BYTES: Final = 4 * 1024 * 1024
+_CACHE_BYTES: Final = 16 * 1024 * 1024
+_SEALERS: Final = 64
+
+
+class BlockMissingError(DamagedError):
+    """No undamaged copy of a segment or node can be found."""
+
+
+@dataclass(frozen=True, slots=True)
+class WantedRecord:
+    """A record to be read, and which of its segments are wanted: (number in the pack, id)."""
+
+    number: int
+    segments: tuple[tuple[int, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRun:
+    """Neighbouring records of one pack, to be read in one go: bytes `start` to `end` of it."""
+
+    pack: Pack
+    start: int
+    end: int
+    records: tuple[WantedRecord, ...]
+
+
+class Records:
+    """Every record of a repository, read-only. Safe to use from many threads."""
+
+    def __init__(self, storage: Storage, keys: Keys) -> None:
+        self.storage = storage
+        self.keys = keys
+        self.index = Index()
+        self._loaded: set[str] = set()
+        self._loading = threading.Lock()
+        self._sealers: OrderedDict[str, AESGCM] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._cached_bytes = 0
+        self._cache_lock = threading.Lock()
+        self._scratch = _Scratch()
+        self.damaged_index_objects: list[str] = []
+
+    def load_index(self) -> bool:
+        """Take in index objects that have appeared; whether there were any.
+
+        For a damaged one the packs that nothing else lists are read for their own tables.
+        """
+        with self._loading:
+            fresh = [stored.name for stored in self.storage.list("index/") if stored.name not in self._loaded]
+            damaged = []
+            for name in fresh:
+                try:
+                    self.index.add(decode_index_object(self.keys, self.storage.get(name), name))
+                except ObjectMissingError:
+                    continue
+                except DamagedError:
+                    damaged.append(name)
+                self._loaded.add(name)
+            if damaged:
+                self.damaged_index_objects += damaged
+                self._load_unlisted_packs()
+            return bool(fresh)
+
+    def read(self, wanted: bytes, id_key: bytes) -> bytes:
+        """The plain bytes of one segment or node, from any good copy. Raises BlockMissingError."""
+        while True:
+            for place in self.index.copies(wanted):
+                try:
+                    return self._read_place(place, wanted, id_key)
+                except HoldfastError:
+                    continue
+            if not self.load_index():
+                message = f"no good copy of block {wanted.hex()[:16]} is left in the repository"
+                raise BlockMissingError(message, hint="run `holdfast repository check`", code="block-missing")
+
+    def plan(self, ids: Sequence[bytes]) -> tuple[list[ReadRun], list[bytes]]:
+        """(how to read these ids in few large reads in the order of the packs, ids that have no place)."""
+        places = self.index.places(ids)
+        lost = [ids[at] for at in np.flatnonzero(places[:, 0] < 0).tolist()]
+        runs: list[ReadRun] = []
+        for number in np.unique(places[places[:, 0] >= 0, 0]).tolist():
+            pack = self.index.packs[number]
+            mine = np.flatnonzero(places[:, 0] == number)
+            segments = places[mine, 1]
+            records = np.searchsorted(pack.firsts, segments, "right") - 1
+            order = np.argsort(segments, kind="stable").tolist()
+            wanted: dict[int, list[tuple[int, bytes]]] = {}
+            for at in order:
+                wanted.setdefault(int(records[at]), []).append((int(segments[at]), ids[mine[at]]))
+            runs += _runs(pack, [WantedRecord(record, tuple(rows)) for record, rows in wanted.items()])
+        return runs, lost
+
+    def read_run(self, run: ReadRun, id_key: bytes) -> Iterator[tuple[bytes, memoryview | None]]:
+        """Each wanted (id, plain bytes) of a run, proved by its id; None for one whose record is damaged here.
+
+        A memoryview is good until the next step of the iterator.
+        """
+        buffer = self._scratch.run[: run.end - run.start]
+        try:
+            self.storage.read_into(run.pack.object, run.start, buffer)
+        except HoldfastError:
+            yield from ((wanted, None) for record in run.records for _, wanted in record.segments)
+            return
+        for record in run.records:
+            row = run.pack.table.records[record.number]
+            begin = int(row["offset"]) - run.start
+            try:
+                plain = self.open_record(run.pack, record.number, buffer[begin : begin + int(row["packed"])])
+            except DamagedError:
+                yield from ((wanted, None) for _, wanted in record.segments)
+                continue
+            for segment, wanted in record.segments:
+                view = plain[slice(*self.segment_range(run.pack, record.number, segment))]
+                yield wanted, view if blake3(view, key=id_key).digest() == wanted else None
+
+    def open_record(self, pack: Pack, number: int, sealed: memoryview) -> memoryview:
+        """The plain frame of a record, authenticated and decompressed. Raises DamagedError.
+
+        The view's memory belongs to this thread's next call.
+        """
+        row = pack.table.records[number]
+        first, last = int(pack.firsts[number]), int(pack.firsts[number + 1])
+        contents = pack.table.ids[first:last].tobytes() + pack.table.sizes[first:last].tobytes()
+        plain_bytes, packed = int(row["plain"]), int(row["packed"])
+        context = record_context(self.keys.repository_id, pack.header, number, contents, plain_bytes, packed)
+        try:
+            frame = self._scratch.frame[: packed - TAG_BYTES]
+            self._sealer(pack).decrypt_into(nonce(number), sealed, context, frame)
+            if plain_bytes > MAXIMUM_RECORD_BYTES or zstandard.frame_content_size(frame) != plain_bytes:
+                raise _damaged_record(pack, number)
+            return memoryview(self._scratch.decompressor.decompress(frame))
+        except (InvalidTag, ValueError, zstandard.ZstdError) as error:
+            raise _damaged_record(pack, number) from error
+
+    def segment_range(self, pack: Pack, record: int, segment: int) -> tuple[int, int]:
+        """(begin, end) of a segment inside its record's plain frame."""
+        sizes = pack.table.sizes
+        begin = int(sizes[int(pack.firsts[record]) : segment].sum(dtype=np.int64))
+        return begin, begin + int(sizes[segment])
+
+    def _read_place(self, place: Place, wanted: bytes, id_key: bytes) -> bytes:
+        pack = self.index.packs[place.pack]
+        record = int(np.searchsorted(pack.firsts, place.segment, "right")) - 1
+        plain = self._cached_frame(pack, record)
+        piece = plain[slice(*self.segment_range(pack, record, place.segment))]
+        if blake3(piece, key=id_key).digest() != wanted:
+            raise _damaged_record(pack, record)
+        return piece
+
+    def _cached_frame(self, pack: Pack, record: int) -> bytes:
+        key = (pack.name, record)
+        with self._cache_lock:
+            if (plain := self._cache.get(key)) is not None:
+                self._cache.move_to_end(key)
+                return plain
+        row = pack.table.records[record]
+        sealed = memoryview(bytearray(int(row["packed"])))
+        self.storage.read_into(pack.object, int(row["offset"]), sealed)
+        plain = bytes(self.open_record(pack, record, sealed))
+        with self._cache_lock:
+            if key not in self._cache:
+                self._cache[key] = plain
+                self._cached_bytes += len(plain)
+            while self._cached_bytes > _CACHE_BYTES:
+                self._cached_bytes -= len(self._cache.popitem(last=False)[1])
+        return plain
+
+    def _load_unlisted_packs(self) -> None:
+        for stored in self.storage.list("packs/"):
+            name = stored.name.rpartition("/")[2]
+            if not self.index.knows_pack(name):
+                blob = self.storage.get(stored.name)
+                with suppress(DamagedError):
+                    self.index.add([pack_from_bytes(self.keys, blob, stored.name)])
+
+    def _sealer(self, pack: Pack) -> AESGCM:
+        """The pack's cipher; deriving one costs more than opening a record."""
+        sealer = self._sealers.get(pack.name)
+        if sealer is None:
+            sealer = self.keys.sealer(b"pack", pack.header.epoch, pack.header.salt)
+            with self._cache_lock:
+                self._sealers[pack.name] = sealer
+                while len(self._sealers) > _SEALERS:
+                    self._sealers.popitem(last=False)
+        return sealer
+
+
+class _Scratch(threading.local):
+    """What each reading thread reuses from record to record."""
+
+    def __init__(self) -> None:
+        self.decompressor = zstandard.ZstdDecompressor()
+        self.run = memoryview(bytearray(_RUN_BYTES + 2 * MAXIMUM_RECORD_BYTES))
+        self.frame = memoryview(bytearray(2 * MAXIMUM_RECORD_BYTES))
+
+
+def pack_from_bytes(keys: Keys, blob: bytes, name: str) -> Pack:
+    """A pack as its own tables describe it. Raises DamagedError if neither of them is good."""
+    tables = open_tables(keys, blob, name)
+    if not tables:
+        raise DamagedError(f"both tables of {name} are damaged", code="object-damaged")
+    header = decode_header(blob, keys.repository_id, name)
+    return Pack(name.rpartition("/")[2], len(blob), header, tables[0])
+
+
+def _runs(pack: Pack, records: Iterable[WantedRecord]) -> Iterator[ReadRun]:
+    """Join ascending records of a pack into reads, over small gaps, up to a bounded size."""
+    batch: list[WantedRecord] = []
+    start = end = 0
+    for record in records:
+        row = pack.table.records[record.number]
+        first, last = int(row["offset"]), int(row["offset"]) + int(row["packed"])
+        if batch and (first - end > _JOINED_GAP_BYTES or last - start > _RUN_BYTES):
+            yield ReadRun(pack, start, end, tuple(batch))
+            batch = []
+        if not batch:
+            start = first
+        batch.append(record)
+        end = last
+    if batch:
+        yield ReadRun(pack, start, end, tuple(batch))
+
+
+def _damaged_record(pack: Pack, number: int) -> DamagedError:
+    return DamagedError(f"record {number} of pack {pack.name} is damaged", code="record-damaged")

@@ -1,0 +1,163 @@
+"""A repository: create it, open it, list its points, read its disks, write to it."""
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from holdfast.core.errors import DamagedError, HoldfastError, NotFoundError
+from holdfast.core.point import RestorePoint
+from holdfast.core.progress import Progress
+from holdfast.repository import config as configuration
+from holdfast.repository import framing
+from holdfast.repository import keys as keyring
+from holdfast.repository.check import Check, CheckReport
+from holdfast.repository.config import FORMAT, Config
+from holdfast.repository.cut import Cutter
+from holdfast.repository.disk import StoredDisk
+from holdfast.repository.framing import SLOT
+from holdfast.repository.keys import KdfCost, Keys
+from holdfast.repository.log import Log
+from holdfast.repository.records import Records
+from holdfast.repository.storage.port import ObjectMissingError, Storage
+from holdfast.repository.writer import Attempt, Claims
+
+DEFAULT_VERIFY_SHARE: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryInfo:
+    """What `repository info` shows. `plain_bytes` is the sum of all points' disks, `stored_bytes` what they take."""
+
+    id: str
+    url: str
+    format: int
+    features: tuple[str, ...]
+    machines: int
+    points: int
+    plain_bytes: int
+    stored_bytes: int
+    packs: int
+    log_position: int
+
+
+class Repository:
+    """An open repository. Safe to use from many threads; any number of processes may have it open."""
+
+    def __init__(self, storage: Storage, config: Config, keys: Keys) -> None:
+        self.storage = storage
+        self.config = config
+        self.keys = keys
+        self.cutter = Cutter(keys.cut_key, config.cut)
+        self.log = Log(storage, keys)
+        self.records = Records(storage, keys)
+        self._claims = Claims()
+
+    @property
+    def id(self) -> str:
+        """32 hex digits."""
+        return self.config.id
+
+    def points(self) -> list[RestorePoint]:
+        """The live points, by capture time, as of now."""
+        self.log.read()
+        return self.log.points()
+
+    def info(self) -> RepositoryInfo:
+        """Counts and sizes, from a listing."""
+        points = self.points()
+        objects = list(self.storage.list(""))
+        features = self.config.features
+        return RepositoryInfo(
+            id=self.id,
+            url=self.storage.url,
+            format=self.config.format,
+            features=tuple(sorted({*features.read, *features.write, *features.collect})),
+            machines=len({point.machine_id for point in points}),
+            points=len(points),
+            plain_bytes=sum(disk.size_bytes for point in points for disk in point.disks),
+            stored_bytes=sum(stored.size for stored in objects),
+            packs=sum(stored.name.startswith("packs/") for stored in objects),
+            log_position=self.log.head.number,
+        )
+
+    def open_disk(self, root: str) -> StoredDisk:
+        """The disk below a root id in hex. Raises BlockMissingError, DamagedError."""
+        return StoredDisk(self.records, self.keys, self.config.cut, bytes.fromhex(root))
+
+    def read_blob(self, blob_id: str) -> bytes:
+        """A definition or firmware variables: small things are stored as disks are."""
+        return self.open_disk(blob_id).read_all()
+
+    def begin(self, verify_share: float = DEFAULT_VERIFY_SHARE) -> Attempt:
+        """Begin to write. The log is read before the index is loaded: nothing later can be relied on unseen."""
+        base = self.log.read().number
+        self.records.load_index()
+        return Attempt(self.records, self.config, self._claims, base=base, share=verify_share)
+
+    def check(self, progress: Progress) -> CheckReport:
+        """Read and prove every byte. Never raises for damage: it reports it."""
+        return Check(self.storage, self.config, self.keys, progress).run()
+
+
+def create_repository(storage: Storage, passphrase: bytes, *, cost: KdfCost | None = None) -> Repository:
+    """Make a new repository in an empty storage. The configuration comes last: before it there is no repository."""
+    identity = os.urandom(16)
+    keys = keyring.new_keys(identity)
+    seed, public = keyring.new_signing_key()
+    now = datetime.now(UTC)
+    slot = keyring.wrap(keys, seed, passphrase, cost or KdfCost())
+    storage.put("keys/1", [framing.twin(SLOT, slot)])
+    config = Config(format=FORMAT, id=identity.hex(), created_at=now, signing_key=public)
+    Log(storage, keys).create(now)
+    for name in reversed(configuration.NAMES):
+        storage.put(name, [configuration.encode(config, keys)])
+    return Repository(storage, config, keys)
+
+
+def open_repository(storage: Storage, passphrase: bytes) -> Repository:
+    """Open with a passphrase.
+
+    Raises NotFoundError (no repository there), DeniedError (wrong passphrase), RefusedError (newer format),
+    DamagedError (configuration, every slot, or the log).
+    """
+    config, body, mac = _read_config(storage)
+    keys = _open_slots(storage, passphrase, bytes.fromhex(config.id))
+    if keys.config_mac(body) != mac:
+        message = f"the configuration of {storage.url} was changed by someone without its keys"
+        raise DamagedError(message, hint="bring `config` back from a copy of the repository", code="config-forged")
+    repository = Repository(storage, config, keys)
+    repository.log.require_no_hole()
+    return repository
+
+
+def _read_config(storage: Storage) -> tuple[Config, bytes, str]:
+    """The configuration from the first of its names that is good."""
+    damage: HoldfastError | None = None
+    for name in configuration.NAMES:
+        try:
+            return configuration.decode(storage.get(name), name)
+        except ObjectMissingError:
+            continue
+        except DamagedError as error:
+            damage = error
+    raise damage or NotFoundError(
+        f"there is no repository at {storage.url}",
+        hint="check the path; `holdfast repository create` makes one in an empty directory",
+        code="no-repository",
+    )
+
+
+def _open_slots(storage: Storage, passphrase: bytes, repository_id: bytes) -> Keys:
+    damage: DamagedError | None = None
+    slots = sorted(stored.name for stored in storage.list("keys/"))
+    for name in slots:
+        try:
+            payload = framing.untwin(SLOT, storage.get(name), name).payload
+            if keys := keyring.unwrap(payload, passphrase, repository_id, name):
+                return keys
+        except DamagedError as error:
+            damage = error
+    if not slots:
+        raise DamagedError(f"{storage.url} has no key slots", hint="bring `keys/` back from a copy", code="no-keys")
+    raise damage or keyring.wrong_passphrase(storage.url)

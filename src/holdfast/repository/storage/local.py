@@ -1,0 +1,232 @@
+"""A local directory as storage.
+
+How an object becomes durable, in order: exclusive draft in `tmp/`, written whole, synced, a share of it read back past
+the page cache, linked to its final name (which fails if the name is taken), parent directory synced, draft unlinked.
+A file whose fsync failed is thrown away and written anew from memory: the kernel may have dropped its dirty pages, and
+a second fsync of the same file can then succeed without them.
+
+Drafts of dead processes are recognised by their lock, not by a clock: each draft is locked for its life, so one that
+can be locked belongs to nobody.
+"""
+
+import errno
+import fcntl
+import os
+import random
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+from holdfast.core.errors import DeniedError, FullError, HoldfastError, NotFoundError, RefusedError
+from holdfast.repository.storage.port import Bytes, ObjectExistsError, ObjectMissingError, StorageError, Stored
+
+_DRAFTS = "tmp"
+_PROBE_BYTES = 128 * 1024
+_IOV_MAX = 512
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class LocalDirectory:
+    """Objects as files below one directory. Thread- and process-safe by the file system's own create-only link."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.url = str(path)
+        self._synced: set[Path] = {path}
+
+    @classmethod
+    def create(cls, path: Path) -> "LocalDirectory":
+        """Make an empty directory for a new repository. Raises NotFoundError (parent), RefusedError (not empty)."""
+        path = path.absolute()
+        if not path.parent.is_dir():
+            raise NotFoundError(f"{path.parent} does not exist", hint="create the parent directory first")
+        with _errors_naming(path):
+            path.mkdir(mode=0o700, exist_ok=True)
+            if any(path.iterdir()):
+                raise RefusedError(
+                    f"{path} is not empty",
+                    hint="choose a new directory; if a creation was interrupted here, remove what it left first",
+                    code="not-empty",
+                )
+            _sync(path.parent)
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "LocalDirectory":
+        """An existing repository's directory. Raises NotFoundError, DeniedError."""
+        path = path.absolute()
+        with _errors_naming(path):
+            if not path.is_dir():
+                raise NotFoundError(
+                    f"there is no repository at {path}", hint="check the path, or `holdfast repository create` one"
+                )
+        return cls(path)
+
+    def put(self, name: str, parts: Sequence[Bytes], *, verify_share: float = 1.0) -> None:
+        """See the port. Anything but a full disk is tried once more from memory before it is an error."""
+        final = self.path / name
+        with _errors_naming(final):
+            self._ensure_directory(final.parent)
+            try:
+                draft = self._draft(parts, verify_share)
+            except OSError as error:
+                if error.errno in _FULL:
+                    raise
+                draft = self._draft(parts, verify_share)
+            with draft:
+                draft.publish(final, parts)
+
+    def get(self, name: str) -> bytes:
+        """See the port."""
+        with _errors_naming(self.path / name):
+            return (self.path / name).read_bytes()
+
+    def read_into(self, name: str, offset: int, buffer: memoryview) -> None:
+        """See the port."""
+        with _errors_naming(self.path / name):
+            descriptor = os.open(self.path / name, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                done = 0
+                while done < len(buffer):
+                    count = os.preadv(descriptor, [buffer[done:]], offset + done)
+                    if count == 0:
+                        message = f"{name} ends at byte {offset + done}, {offset + len(buffer)} were needed"
+                        raise StorageError(message, hint="run `holdfast repository check`", code="truncated")
+                    done += count
+            finally:
+                os.close(descriptor)
+
+    def size(self, name: str) -> int:
+        """See the port."""
+        with _errors_naming(self.path / name):
+            return (self.path / name).stat().st_size
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """See the port."""
+        top = self.path / prefix
+        with _errors_naming(top):
+            for folder, _, names in os.walk(top, onerror=_raise_unless_missing):
+                for name in names:
+                    file = Path(folder, name)
+                    yield Stored(file.relative_to(self.path).as_posix(), file.stat().st_size)
+
+    def sweep_drafts(self) -> None:
+        """Remove drafts whose process is dead."""
+        with suppress(OSError):
+            for draft in (self.path / _DRAFTS).iterdir():
+                with suppress(OSError), draft.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    draft.unlink()
+
+    def _draft(self, parts: Sequence[Bytes], verify_share: float) -> "_Draft":
+        folder = self.path / _DRAFTS
+        self._ensure_directory(folder)
+        draft = _Draft(folder / secrets.token_hex(12))
+        try:
+            draft.write(parts)
+            draft.read_back(parts, verify_share)
+        except BaseException:
+            draft.__exit__()
+            raise
+        return draft
+
+    def _ensure_directory(self, folder: Path) -> None:
+        """Exists, and its own name is durable: another process may have made it and not yet synced its parent."""
+        if folder in self._synced:
+            return
+        self._ensure_directory(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _sync(folder.parent)
+        self._synced.add(folder)
+
+
+class _Draft:
+    """A file that has no final name yet."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(FileNotFoundError):
+            self.path.unlink()
+        os.close(self.descriptor)
+
+    def write(self, parts: Sequence[Bytes]) -> None:
+        """Write all of it, however short the kernel's writes are, and sync."""
+        rest = [memoryview(part).cast("B") for part in parts if len(part)]
+        while rest:
+            count = os.writev(self.descriptor, rest[:_IOV_MAX])
+            while rest and count >= len(rest[0]):
+                count -= len(rest.pop(0))
+            if count:
+                rest[0] = rest[0][count:]
+        os.fsync(self.descriptor)
+
+    def read_back(self, parts: Sequence[Bytes], share: float) -> None:
+        """Compare a random share with memory, from the medium: synced pages are dropped from the cache first."""
+        at = 0
+        for part in parts:
+            view = memoryview(part).cast("B")
+            for start in _probes(len(view), share):
+                expected = view[start : start + _PROBE_BYTES]
+                os.posix_fadvise(self.descriptor, at + start, len(expected), os.POSIX_FADV_DONTNEED)
+                if os.pread(self.descriptor, len(expected), at + start) != expected:
+                    raise OSError(errno.EIO, "what was read back differs from what was written", str(self.path))
+            at += len(view)
+
+    def publish(self, final: Path, parts: Sequence[Bytes]) -> None:
+        """Give it its name. If the name is taken by the same bytes, an earlier try of ours had succeeded."""
+        try:
+            os.link(self.path, final)
+        except FileExistsError:
+            if final.read_bytes() != b"".join(parts):
+                raise ObjectExistsError(f"{final} exists with other content") from None
+            _sync(final)
+        _sync(final.parent)
+
+
+def _probes(length: int, share: float) -> Iterator[int]:
+    """Start offsets of the probes of a part: all of them, or a random choice that makes up the share."""
+    starts = range(0, length, _PROBE_BYTES)
+    count = min(len(starts), -(-int(length * share) // _PROBE_BYTES))
+    return iter(random.sample(starts, count))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    if error.errno != errno.ENOENT:
+        raise error
+
+
+@contextmanager
+def _errors_naming(path: Path) -> Iterator[None]:
+    """Turn the operating system's errors into ours, naming the file."""
+    try:
+        yield
+    except OSError as error:
+        raise _translate(error, path) from error
+
+
+def _translate(error: OSError, path: Path) -> HoldfastError:
+    reason = error.strerror or str(error)
+    if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+        return ObjectMissingError(f"{path} does not exist", code="object-missing")
+    if error.errno in _FULL:
+        return FullError(f"no space left for {path}: {reason}", hint="free space or enlarge the file system, run again")
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return DeniedError(f"{path}: {reason}", hint="run as a user who may read and write the repository")
+    return StorageError(f"{path}: {reason}", hint="check the disk and the kernel's log, then run again")

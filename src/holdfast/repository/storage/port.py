@@ -1,0 +1,64 @@
+"""The storage port: immutable named objects, created once, durable before `put` returns.
+
+Everything the repository promises rests on four guarantees, which `tests/contract/storage.py` holds every
+implementation to:
+
+1. `put` creates or fails; an object never changes and is never seen half-written under its name.
+2. When `put` returns, the object and its name survive a power cut.
+3. When `put` raises ObjectExistsError, other bytes stand under that name. When it raises anything else the outcome is
+   unknown: the object may or may not be there, whole. Putting the same bytes again is always safe.
+4. What `put` has returned for is seen by every later `get` and `list` of every process.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from holdfast.core.errors import ConflictError, FailedError, NotFoundError
+
+Bytes = bytes | bytearray | memoryview
+
+
+class ObjectMissingError(NotFoundError):
+    """No object has that name."""
+
+
+class ObjectExistsError(ConflictError):
+    """Other bytes already stand under that name."""
+
+
+class StorageError(FailedError):
+    """The storage could not do it; of a put, nothing is known."""
+
+
+class Stored(NamedTuple):
+    """An object as listed; size in bytes."""
+
+    name: str
+    size: int
+
+
+class Storage(Protocol):
+    """A flat set of named objects. Safe to use from many threads and processes at once."""
+
+    @property
+    def url(self) -> str:
+        """Where this is, as the user would name it."""
+
+    def put(self, name: str, parts: Sequence[Bytes], *, verify_share: float = 1.0) -> None:
+        """Create `name` holding the parts one after the other, durably.
+
+        `verify_share` (0 to 1) of the bytes is read back from the medium and compared before the object gets its name.
+        Raises ObjectExistsError, FullError or StorageError.
+        """
+
+    def get(self, name: str) -> bytes:
+        """The whole object. Raises ObjectMissingError or StorageError."""
+
+    def read_into(self, name: str, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` from byte `offset`. Raises ObjectMissingError; StorageError also if the object is too short."""
+
+    def size(self, name: str) -> int:
+        """Bytes of the object. Raises ObjectMissingError or StorageError."""
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """Objects whose names begin with the folder `prefix` (ends in "/"), in no order."""

@@ -1,0 +1,81 @@
+"""Reading and rewriting a disk's hash tree. Cost follows what is touched: untouched subtrees are shared as they are."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from holdfast.repository.nodes import FAN_OUT, Root, decode_page, depth_of, encode_page, encode_root
+
+ReadNode = Callable[[bytes], bytes]
+PutNode = Callable[[bytes], bytes]
+
+
+class RegionLeaf(NamedTuple):
+    """A region's number and the id of its leaf; None where the region is all zeros."""
+
+    region: int
+    leaf: bytes | None
+
+
+def leaves(root: Root, read: ReadNode) -> Iterator[RegionLeaf]:
+    """The leaves of a disk in order; regions that are all zeros are left out."""
+    if root.top:
+        yield from _leaves_below(root.top, root.depth, 0, read)
+
+
+def leaves_at(root: Root, regions: Sequence[int], read: ReadNode) -> Iterator[RegionLeaf]:
+    """The leaf of each of these ascending regions, reading only the pages above them."""
+    yield from _leaves_at(root.top, root.depth, [region for region in regions if region < FAN_OUT**root.depth], read)
+    yield from (RegionLeaf(region, None) for region in regions if region >= FAN_OUT**root.depth)
+
+
+def write_root(size_bytes: int, region_bytes: int, top: bytes | None, put: PutNode) -> bytes:
+    """Store the root over a top node made for a disk of this size; returns its id."""
+    return put(encode_root(Root(size_bytes, depth_of(size_bytes, region_bytes), top)))
+
+
+def rewrite(
+    old: Root | None, depth: int, changed: Mapping[int, bytes | None], read: ReadNode, put: PutNode
+) -> bytes | None:
+    """The top node of a tree of `depth` that is `old` with these regions' leaves put in their places.
+
+    `old` is None for a new tree and may be shallower than `depth`, where its disk has grown.
+    """
+    top = old.top if old else None
+    for level in range(old.depth if old else depth, depth):
+        top = put(encode_page(level + 1, {0: top})) if top else None
+    rows = [RegionLeaf(region, changed[region]) for region in sorted(changed)]
+    return _rewrite(top, depth, rows, read, put) if rows else top
+
+
+def _rewrite(old: bytes | None, level: int, rows: Sequence[RegionLeaf], read: ReadNode, put: PutNode) -> bytes | None:
+    if level == 0:
+        return rows[0].leaf
+    children = decode_page(read(old), level) if old else {}
+    span = FAN_OUT ** (level - 1)
+    for slot, group in groupby(rows, lambda row: row.region // span % FAN_OUT):
+        child = _rewrite(children.get(slot), level - 1, list(group), read, put)
+        if child:
+            children[slot] = child
+        else:
+            children.pop(slot, None)
+    return put(encode_page(level, children)) if children else None
+
+
+def _leaves_below(node: bytes, level: int, first: int, read: ReadNode) -> Iterator[RegionLeaf]:
+    if level == 0:
+        yield RegionLeaf(first, node)
+        return
+    span = FAN_OUT ** (level - 1)
+    for slot, child in decode_page(read(node), level).items():
+        yield from _leaves_below(child, level - 1, first + slot * span, read)
+
+
+def _leaves_at(node: bytes | None, level: int, regions: Sequence[int], read: ReadNode) -> Iterator[RegionLeaf]:
+    if node is None or level == 0:
+        yield from (RegionLeaf(region, node) for region in regions)
+        return
+    children = decode_page(read(node), level)
+    span = FAN_OUT ** (level - 1)
+    for slot, group in groupby(regions, lambda region: region // span % FAN_OUT):
+        yield from _leaves_at(children.get(slot), level - 1, list(group), read)

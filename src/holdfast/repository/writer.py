@@ -1,0 +1,261 @@
+"""Writing: lanes that name and claim segments, and the attempt that brings them home before a commit.
+
+    lane (one per thread)   hash -> known? -> claim -> compress -> seal -> pack
+    uploader (one thread)   pack durable -> index object durable -> the index of this process
+    flush                   nothing of this attempt is in flight, nor anything it relies on
+
+An id that this process is already storing, for this attempt or a sibling, is *claimed*: whoever claims it first stores
+it. A claim has no place, so nothing can refer to bytes that are not durable yet. At its end an attempt waits a while
+for the siblings it relied on; what they did not bring home is named as work to do again.
+"""
+
+import threading
+from collections.abc import Hashable, Iterable, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from blake3 import blake3
+
+from holdfast.repository.config import Config
+from holdfast.repository.cut import Piece
+from holdfast.repository.index import Pack
+from holdfast.repository.packing import PackBuilder
+from holdfast.repository.packs import DATA, NODES
+from holdfast.repository.records import Records
+from holdfast.repository.uploading import Uploader
+
+_NODE_RECORD_BYTES: Final = 32 * 1024
+"""Small, since an increment reads single leaves; nodes hardly compress, so nothing is lost by it."""
+_SIBLING_PATIENCE_S: Final = 30.0
+"""Sharing spares work; it must not make one machine's backup wait for another's. After this the bytes go twice."""
+
+
+class Claims:
+    """Who in this process is storing which id. Every operation is one step of a dictionary, so there is no lock."""
+
+    def __init__(self) -> None:
+        self._owners: dict[bytes, list[Attempt]] = {}
+
+    def take(self, wanted: bytes, attempt: "Attempt") -> "Attempt | None":
+        """Claim an id for an attempt: None if it is now to store it, else the attempt that is already doing so.
+
+        The fresh list tells a claim just made from one that stood, in one atomic step.
+        """
+        mine = [attempt]
+        owner = self._owners.setdefault(wanted, mine)
+        return None if owner is mine else owner[0]
+
+    def release(self, ids: Iterable[bytes]) -> None:
+        """These ids are in the index now."""
+        for claimed in ids:
+            self._owners.pop(claimed, None)
+
+    def release_all(self, attempt: "Attempt") -> None:
+        """The attempt has ended; what it claimed and did not bring home is anybody's again."""
+        self.release([claimed for claimed, owner in list(self._owners.items()) if owner[0] is attempt])
+
+
+class Lane:
+    """One thread's way into the repository: its own open pack. Closing it hands the pack over."""
+
+    def __init__(self, attempt: "Attempt") -> None:
+        self._attempt = attempt
+        self._pack: PackBuilder | None = None
+        self._block_bytes = attempt.config.cut.block_bytes
+        self._record_bytes = attempt.config.record_bytes
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is None:
+            self._hand_over()
+
+    def store(self, region: memoryview, pieces: Sequence[Piece], work: Hashable) -> list[Piece]:
+        """Name every piece of a region and store what the repository lacks; returns them all with ids.
+
+        Pieces that have an id already are not looked at. `work` is what `Attempt.flush` names if it must be done again.
+        """
+        key, block = self._attempt.keys.data_id_key, self._block_bytes
+        named = [
+            piece
+            if piece.id
+            else piece._replace(id=blake3(region[piece.start * block : piece.end * block], key=key).digest())
+            for piece in pieces
+        ]
+        fresh = [piece for piece, before in zip(named, pieces, strict=True) if not before.id]
+        batch: list[Piece] = []
+        size = 0
+        for piece in self._attempt.missing(fresh, work):
+            if size + piece.blocks * block > self._record_bytes:
+                self._add(region, batch)
+                batch, size = [], 0
+            batch.append(piece)
+            size += piece.blocks * block
+        if batch:
+            self._add(region, batch)
+        return named
+
+    def _add(self, region: memoryview, batch: Sequence[Piece]) -> None:
+        """Store some pieces as one record; neighbours need no copy."""
+        block = self._block_bytes
+        first, last = batch[0], batch[-1]
+        segments = [(piece.id or b"", piece.blocks * block) for piece in batch]
+        total = sum(size for _, size in segments)
+        if (last.end - first.start) * block == total:
+            plain = region[first.start * block : last.end * block]
+        else:
+            plain = memoryview(b"".join([region[piece.start * block : piece.end * block] for piece in batch]))
+        if self._pack is None:
+            self._pack = self._attempt.new_pack()
+        self._pack.add(plain, segments)
+        self._attempt.count_sent(total)
+        if self._pack.full:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._pack is not None:
+            self._attempt.uploader.hand_over(self._pack.seal())
+            self._pack = None
+
+
+class Attempt:
+    """One backup's writing. Ends with `close`, whatever happened; only `Log.commit` makes anything of it visible."""
+
+    def __init__(self, records: Records, config: Config, claims: Claims, *, base: int, share: float) -> None:
+        self.keys = records.keys
+        self.config = config
+        self.base = base
+        self.verify_share = share
+        self.sent_bytes = 0
+        self.settled = threading.Event()
+        self._records = records
+        self._claims = claims
+        self._counting = threading.Lock()
+        self._relied: dict[bytes, set[Hashable]] = {}
+        self._relied_nodes: dict[bytes, bytes] = {}
+        self._siblings: set[Attempt] = set()
+        self._unreliable: set[bytes] = set()
+        self.uploader = Uploader(records.storage, records.keys, base, share, self._published)
+        self._nodes = _NodeLane(self)
+
+    def lane(self) -> Lane:
+        """A lane for one thread."""
+        return Lane(self)
+
+    def put_node(self, plain: bytes) -> bytes:
+        """Store a tree node unless the repository has it; returns its id. Any thread."""
+        node = blake3(plain, key=self.keys.node_id_key).digest()
+        if self._records.index.places([node])[0, 0] < 0 and self._to_store(node, None):
+            self._nodes.add(node, plain)
+        elif node in self._relied:
+            self._relied_nodes[node] = plain
+        return node
+
+    def missing(self, pieces: Sequence[Piece], work: Hashable) -> list[Piece]:
+        """Those pieces that this attempt has to store."""
+        if not pieces:
+            return []
+        ids = [piece.id or b"" for piece in pieces]
+        unknown = self._records.index.places(ids)[:, 0] < 0
+        return [pieces[at] for at in unknown.nonzero()[0].tolist() if self._to_store(ids[at], work)]
+
+    def flush(self) -> set[Hashable]:
+        """Bring everything home. Returns work to do again because a sibling that claimed part of it did not.
+
+        All lanes must have been closed. When it returns an empty set, every id this attempt has named or been told is
+        known stands in a durable index object.
+        """
+        while True:
+            self._nodes.hand_over()
+            self.uploader.drain()
+            self.settled.set()
+            for sibling in self._siblings:
+                sibling.settled.wait(_SIBLING_PATIENCE_S)
+            relied, self._relied = self._relied, {}
+            lost = [wanted for wanted in relied if not self._records.index.copies(wanted)]
+            self._unreliable.update(lost)
+            again: set[Hashable] = set()
+            for wanted in lost:
+                if wanted in self._relied_nodes:
+                    self.put_node(self._relied_nodes[wanted])
+                else:
+                    again |= relied[wanted]
+            if again or not lost:
+                return again
+
+    def close(self) -> None:
+        """Give everything back. What was not committed stays as unreferenced packs and harms nobody."""
+        self.uploader.stop()
+        self.settled.set()
+        self._claims.release_all(self)
+
+    def new_pack(self) -> PackBuilder:
+        """An empty data pack."""
+        return PackBuilder(self.keys, DATA, self.uploader.buffer(), self.verify_share)
+
+    def count_sent(self, plain_bytes: int) -> None:
+        """Count bytes that the repository did not have."""
+        with self._counting:
+            self.sent_bytes += plain_bytes
+
+    def _to_store(self, wanted: bytes, work: Hashable) -> bool:
+        """Whether an id that the index lacks is this attempt's to store."""
+        owner = self._claims.take(wanted, self)
+        if owner is None:
+            return True
+        if owner is self:
+            return False
+        if wanted in self._unreliable:
+            self._unreliable.discard(wanted)
+            return True
+        self._siblings.add(owner)
+        self._relied.setdefault(wanted, set()).add(work)
+        return False
+
+    def _published(self, packs: list[Pack]) -> None:
+        self._records.index.add(packs)
+        for pack in packs:
+            self._claims.release(row.tobytes() for row in pack.table.ids)
+
+
+class _NodeLane:
+    """Nodes of all threads, in small records of packs of their own."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[bytes, bytes]] = []
+        self._waiting_bytes = 0
+        self._pack: PackBuilder | None = None
+
+    def add(self, node: bytes, plain: bytes) -> None:
+        """Take one node."""
+        with self._lock:
+            self._waiting.append((node, plain))
+            self._waiting_bytes += len(plain)
+            if self._waiting_bytes >= _NODE_RECORD_BYTES:
+                self._write()
+                if self._pack is not None and self._pack.full:
+                    self._seal()
+
+    def hand_over(self) -> None:
+        """Pass on everything taken so far."""
+        with self._lock:
+            if self._waiting:
+                self._write()
+            if self._pack is not None:
+                self._seal()
+
+    def _write(self) -> None:
+        if self._pack is None:
+            attempt = self._attempt
+            self._pack = PackBuilder(attempt.keys, NODES, attempt.uploader.buffer(), attempt.verify_share)
+        segments = [(node, len(plain)) for node, plain in self._waiting]
+        self._pack.add(b"".join([plain for _, plain in self._waiting]), segments)
+        self._waiting, self._waiting_bytes = [], 0
+
+    def _seal(self) -> None:
+        assert self._pack is not None
+        self._attempt.uploader.hand_over(self._pack.seal())
+        self._pack = None
