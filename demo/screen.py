@@ -1,0 +1,89 @@
+"""What the demo shows: a line for each step, bars on a terminal while the program works, a table at the end."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from tests.testbed.program import Event
+
+if TYPE_CHECKING:
+    from demo.story import Report
+
+
+class Screen:
+    """A terminal, or a log where there is none."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False)
+
+    def say(self, text: str) -> None:
+        """What happens next, or what has come out."""
+        self._console.print(text, markup=False)
+
+    @contextmanager
+    def command(self, text: str) -> Iterator[Callable[[Event], None]]:
+        """A command line, and a listener for the events of its `--json`: bars on a terminal, steps in a log."""
+        self._console.print(f"$ {text}", markup=False, style="bold")
+        if not self._console.is_terminal:
+            yield self._log
+            return
+        columns = (
+            TextColumn("  {task.description}", markup=False),
+            BarColumn(bar_width=24),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+        )
+        with Progress(*columns, console=self._console, transient=True) as bars:
+            yield _Bar(bars).hear
+
+    def fail(self, message: str, hint: str) -> None:
+        """Why it ended."""
+        errors = Console(stderr=True, highlight=False)
+        errors.print(f"error: {message}", markup=False)
+        if hint:
+            errors.print(f"  hint: {hint}", markup=False)
+
+    def conclude(self, report: "Report") -> None:
+        """The table at the end."""
+        table = Table("POINT", "CAPTURE", "READ", "STORED", "FROZEN", "AGENT AFTER", "PROVED", box=SIMPLE_HEAD)
+        for backup, recovery in zip(report.backups, report.recoveries, strict=True):
+            frozen = backup["freeze_ms"]
+            table.add_row(
+                backup["point"],
+                f"{backup['capture']}, {backup['consistency']}",
+                decimal(backup["read_bytes"]),
+                decimal(backup["stored_bytes"]),
+                "no" if frozen is None else f"{frozen:.0f} ms",
+                f"{recovery.seconds_to_agent:.1f} s",
+                "yes" if recovery.proved else "NO",
+            )
+        self._console.print(table)
+
+    def _log(self, event: Event) -> None:
+        if event["type"] == "step":
+            self.say(f"  {event['step']}")
+        elif event["type"] == "warning":
+            self.say(f"  warning: {event['message']}")
+
+
+class _Bar:
+    """One bar that follows the program's phases."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._task = bars.add_task("", total=None)
+
+    def hear(self, event: Event) -> None:
+        """Show one event."""
+        if event["type"] == "step":
+            self._bars.reset(self._task, description=event["step"], total=None)
+        elif event["type"] == "progress":
+            self._bars.update(self._task, completed=event["done_bytes"], total=event["total_bytes"])
+        elif event["type"] == "warning":
+            self._bars.console.print(f"  warning: {event['message']}", markup=False)
