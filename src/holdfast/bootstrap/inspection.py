@@ -14,6 +14,7 @@ from types import ModuleType
 from holdfast.bootstrap.wiring import connect
 from holdfast.core.errors import FailedError, FullError, NotFoundError
 from holdfast.jobs.doctor import Probe, require_version
+from holdfast.repository.config import NAMES as CONFIG_NAMES
 from holdfast.repository.storage.local import LocalDirectory
 
 _PYTHON = "3.11"
@@ -99,6 +100,8 @@ def _hypervisor(uri: str) -> str:
 
 def _repository(directory: Path) -> str:
     LocalDirectory.open(directory)
+    if not any((directory / name).is_file() for name in CONFIG_NAMES):
+        raise NotFoundError(f"no repository in {directory}", hint="check the path, or `holdfast repository create` it")
     return str(directory)
 
 

@@ -50,7 +50,7 @@ def check(context: click.Context) -> int:
     common = Common.of(context)
     with stream(common) as run:
         opened = open_repository(common.repository())
-        with run.watch(opened.id, kind="repository") as progress:
+        with run.watch(opened.storage.url, kind="repository") as progress:
             report = opened.check(progress)
         run.result(report, _report_lines(report))
         if not report.ok:
