@@ -5,21 +5,44 @@ packing < uploading < writer, log, disk, check < repository.
 """
 
 from holdfast.repository.check import CheckReport, Damage
+from holdfast.repository.cut import Piece
+from holdfast.repository.disk import StoredDisk
 from holdfast.repository.keys import KdfCost
-from holdfast.repository.repository import Repository, RepositoryInfo, create_repository, open_repository
+from holdfast.repository.nodes import depth_of, encode_leaf
+from holdfast.repository.records import BlockMissingError, ReadRun
+from holdfast.repository.repository import (
+    DEFAULT_VERIFY_SHARE,
+    Repository,
+    RepositoryInfo,
+    create_repository,
+    open_repository,
+)
 from holdfast.repository.storage.local import LocalDirectory
 from holdfast.repository.storage.memory import MemoryStorage
 from holdfast.repository.storage.port import Storage
+from holdfast.repository.tree import rewrite, write_root
+from holdfast.repository.writer import Attempt, Lane
 
 __all__ = [
+    "DEFAULT_VERIFY_SHARE",
+    "Attempt",
+    "BlockMissingError",
     "CheckReport",
     "Damage",
     "KdfCost",
+    "Lane",
     "LocalDirectory",
     "MemoryStorage",
+    "Piece",
+    "ReadRun",
     "Repository",
     "RepositoryInfo",
     "Storage",
+    "StoredDisk",
     "create_repository",
+    "depth_of",
+    "encode_leaf",
     "open_repository",
+    "rewrite",
+    "write_root",
 ]

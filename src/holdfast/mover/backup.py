@@ -1,0 +1,191 @@
+"""Back up: a capture's disks and definition into the repository, ending in one commit or in nothing."""
+
+import secrets
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain
+
+from holdfast.core.errors import FailedError
+from holdfast.core.point import Definition, PointDisk, RestorePoint
+from holdfast.core.ports import Capture, CapturedDisk
+from holdfast.core.progress import Progress
+from holdfast.mover.pool import Shared, run_threads
+from holdfast.mover.regions import RegionWorker
+from holdfast.mover.streams import Planner, RegionWork, Stream
+from holdfast.repository import DEFAULT_VERIFY_SHARE, Attempt, Repository, StoredDisk, depth_of, rewrite, write_root
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskOutcome:
+    """Bytes read of one disk."""
+
+    name: str
+    read_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupOutcome:
+    """A committed point and what it cost.
+
+    `read_bytes` came from the source, `sent_bytes` of plain data the repository did not have, `stored_bytes` is by how
+    much this backup made it grow.
+    """
+
+    point: RestorePoint
+    read_bytes: int
+    sent_bytes: int
+    stored_bytes: int
+    disks: tuple[DiskOutcome, ...]
+
+
+def back_up(
+    capture: Capture,
+    repository: Repository,
+    *,
+    parent: RestorePoint | None,
+    verify_share: float = DEFAULT_VERIFY_SHARE,
+    progress: Progress,
+) -> BackupOutcome:
+    """Store a capture and commit it as a restore point.
+
+    `parent` is the point that the capture's changes are relative to. `verify_share` (0 to 1) of what is written is
+    decoded and read back before it counts. Raises what the source, the storage or `capture.confirm` raises; then
+    nothing is visible, and what was stored already spares the next try the work.
+    """
+    with closing(repository.begin(verify_share)) as attempt:
+        return _Backup(capture, repository, attempt, progress).run(parent, verify_share)
+
+
+class _Backup:
+    """One run of `back_up`."""
+
+    def __init__(self, capture: Capture, repository: Repository, attempt: Attempt, progress: Progress) -> None:
+        self._capture = capture
+        self._repository = repository
+        self._attempt = attempt
+        self._progress = progress
+        cut = repository.config.cut
+        self._planner = Planner(cut.block_bytes, cut.region_bytes)
+        self._counting = threading.Lock()
+        self._done_bytes = 0
+        self._total_bytes = 0
+
+    def run(self, parent: RestorePoint | None, verify_share: float) -> BackupOutcome:
+        capture, planner = self._capture, self._planner
+        disks = [(disk, planner.disk(disk, self._parent_disk(parent, disk))) for disk in capture.disks]
+        blobs = [planner.blob(blob) if blob is not None else None for blob in (capture.definition, capture.nvram)]
+        streams = [stream for _, stream in disks] + [blob for blob in blobs if blob]
+        self._total_bytes = sum(stream.expected_bytes for stream in streams)
+        self._progress.step(f"Backing up {capture.machine}")
+        self._store(chain.from_iterable(stream.work for stream in streams))
+        roots = {stream: self._put_tree(stream) for stream in streams}
+        self._bring_home()
+        point = self._commit(
+            parent,
+            disks=tuple(_point_disk(disk, roots[stream]) for disk, stream in disks),
+            definition=Definition(xml=_root_of(blobs[0], roots), nvram=_root_of(blobs[1], roots)),
+            verify_share=verify_share,
+        )
+        return BackupOutcome(
+            point=point,
+            read_bytes=sum(stream.read_bytes for _, stream in disks),
+            sent_bytes=self._attempt.sent_bytes,
+            stored_bytes=self._attempt.uploader.stored_bytes,
+            disks=tuple(DiskOutcome(name=disk.name, read_bytes=stream.read_bytes) for disk, stream in disks),
+        )
+
+    def _parent_disk(self, parent: RestorePoint | None, disk: CapturedDisk) -> StoredDisk | None:
+        """The tree that the disk's changes are changes to; None where they are not known."""
+        before = parent.disk(disk.name) if parent and disk.capture == "incremental" else None
+        return self._repository.find_disk(before.root) if before else None
+
+    def _store(self, work: Iterable[RegionWork]) -> None:
+        run_threads("mover", Shared(work), self._work_off)
+
+    def _work_off(self, shared: Shared[RegionWork]) -> None:
+        """What each thread does."""
+        with (
+            self._attempt.lane() as lane,
+            closing(RegionWorker(self._repository, self._attempt, lane)) as worker,
+        ):
+            for work in shared:
+                leaf, read_bytes = worker.process(work)
+                with self._counting:
+                    work.stream.leaves[work.region] = leaf
+                    work.stream.read_bytes += read_bytes
+                    self._done_bytes += read_bytes
+                    done = min(self._done_bytes, self._total_bytes)
+                self._progress.advance(done, self._total_bytes)
+
+    def _put_tree(self, stream: Stream) -> bytes:
+        """Store the pages and the root over a stream's leaves."""
+        size, region_bytes = stream.source.size_bytes, self._planner.region_bytes
+        old = stream.parent.root if stream.parent else None
+        read = stream.parent.read_node if stream.parent else _no_node
+        depth = depth_of(size, region_bytes)
+        top = rewrite(old, depth, stream.leaves, read=read, put=self._attempt.put_node)
+        return write_root(size, region_bytes, top, self._attempt.put_node)
+
+    def _bring_home(self) -> None:
+        """Wait until everything the point needs is durable; store again what a sibling promised and did not bring."""
+        self._progress.step("Making it durable")
+        while again := self._attempt.flush():
+            self._store(work for work in again if isinstance(work, RegionWork))
+
+    def _commit(
+        self,
+        parent: RestorePoint | None,
+        *,
+        disks: tuple[PointDisk, ...],
+        definition: Definition,
+        verify_share: float,
+    ) -> RestorePoint:
+        capture = self._capture
+        now = datetime.now(UTC)
+        point = RestorePoint(
+            id=secrets.token_hex(8),
+            machine=capture.machine,
+            machine_id=capture.machine_id,
+            created_at=now,
+            captured_at=capture.captured_at,
+            consistency=capture.consistency,
+            parent=parent.id if parent else None,
+            disks=disks,
+            definition=definition,
+            verified_share=verify_share,
+        )
+        capture.confirm()
+        return self._repository.log.commit(point, self._attempt.base, self._judge(parent))
+
+    def _judge(self, parent: RestorePoint | None) -> Callable[[], None]:
+        """Subtrees taken over from the parent are reachable only as long as the parent is live."""
+
+        def judge() -> None:
+            if parent and parent.id not in {point.id for point in self._repository.log.points()}:
+                message = f"point {parent.id}, which this backup builds on, was deleted meanwhile"
+                raise FailedError(message, hint="run the backup again", code="parent-gone")
+
+        return judge
+
+
+def _point_disk(disk: CapturedDisk, root: bytes) -> PointDisk:
+    return PointDisk(
+        name=disk.name,
+        size_bytes=disk.size_bytes,
+        format=disk.format,
+        capture=disk.capture,
+        reason=disk.reason,
+        root=root.hex(),
+        mark=disk.mark,
+    )
+
+
+def _root_of(stream: Stream | None, roots: dict[Stream, bytes]) -> str | None:
+    return roots[stream].hex() if stream else None
+
+
+def _no_node(node: bytes) -> bytes:
+    raise AssertionError(node.hex())  # a tree built anew reads nothing

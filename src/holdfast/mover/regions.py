@@ -1,0 +1,91 @@
+"""One thread's road from a region's bytes to its leaf: read, cut or recut, store, name."""
+
+from collections.abc import Sequence
+
+from holdfast.core.errors import DamagedError
+from holdfast.core.extents import Extent, intersect
+from holdfast.core.ports import BlockReader
+from holdfast.mover.streams import RegionWork, Stream
+from holdfast.repository import Attempt, Lane, Piece, Repository, encode_leaf
+
+
+class RegionWorker:
+    """Owns one region's worth of memory, a reader for each stream it meets, and nothing shared."""
+
+    def __init__(self, repository: Repository, attempt: Attempt, lane: Lane) -> None:
+        cut = repository.config.cut
+        self._repository = repository
+        self._attempt = attempt
+        self._lane = lane
+        self._block = cut.block_bytes
+        self._region = cut.region_bytes
+        self._buffer = memoryview(bytearray(cut.region_bytes))
+        self._words = repository.cutter.words(self._buffer)
+        self._readers: dict[Stream, BlockReader] = {}
+
+    def close(self) -> None:
+        """Give the readers back."""
+        for reader in self._readers.values():
+            reader.close()
+
+    def process(self, work: RegionWork) -> tuple[bytes | None, int]:
+        """(the region's leaf, None if it is all zeros; bytes read from the source)."""
+        loader = _Loader(self, work)
+        pieces = self._recut(work, loader) if work.changed is not None else None
+        if pieces is None:
+            pieces = self._cut(work, loader)
+        named = self._lane.store(self._buffer, pieces, work)
+        leaf = self._attempt.put_node(encode_leaf(named)) if named else None
+        return leaf, loader.read_bytes
+
+    def fill(self, work: RegionWork, begin: int, end: int) -> int:
+        """Put blocks `begin` to `end` of the region into the buffer; returns the bytes read for it."""
+        base = work.region * self._region
+        window = Extent(base + begin * self._block, base + end * self._block)
+        wanted = list(intersect(work.data, [window]))
+        if sum(piece.length for piece in wanted) < window.length:
+            self._words[begin:end] = 0
+        reader = self._reader(work.stream) if wanted else None
+        for piece in wanted:
+            assert reader is not None
+            reader.read_into(piece.start, self._buffer[piece.start - base : piece.end - base])
+        return sum(piece.length for piece in wanted)
+
+    def _cut(self, work: RegionWork, loader: "_Loader") -> Sequence[Piece]:
+        """All of the region."""
+        blocks = self._blocks_in(work)
+        loader.load(0, blocks)
+        return self._repository.cutter.cut(self._words[:blocks])
+
+    def _recut(self, work: RegionWork, loader: "_Loader") -> Sequence[Piece] | None:
+        """What the changes can have moved; None if the leaf they are changes to cannot be read."""
+        assert work.stream.parent is not None
+        assert work.changed is not None
+        try:
+            old = work.stream.parent.pieces(work.old_leaf)
+        except DamagedError:
+            return None
+        base = work.region * self._region
+        changed = [((start - base) // self._block, (end - base) // self._block) for start, end in work.changed]
+        return self._repository.cutter.recut(old, changed, self._words, loader.load)
+
+    def _blocks_in(self, work: RegionWork) -> int:
+        rest = work.stream.source.size_bytes - work.region * self._region
+        return min(self._region, -(-rest // self._block) * self._block) // self._block
+
+    def _reader(self, stream: Stream) -> BlockReader:
+        if stream not in self._readers:
+            self._readers[stream] = stream.source.open_reader()
+        return self._readers[stream]
+
+
+class _Loader:
+    """Fills the buffer for one region and counts what that took."""
+
+    def __init__(self, worker: RegionWorker, work: RegionWork) -> None:
+        self._worker = worker
+        self._work = work
+        self.read_bytes = 0
+
+    def load(self, begin: int, end: int) -> None:
+        self.read_bytes += self._worker.fill(self._work, begin, end)

@@ -1,0 +1,119 @@
+"""What is to be stored: each stream of bytes (a captured disk, a definition) as work by regions.
+
+A region is read whole, or, where the parent point's tree and the changes since are known, only where it changed.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from holdfast.core.errors import DamagedError, FailedError
+from holdfast.core.extents import Extent, align_outward, intersect, normalise, split_by, total_bytes
+from holdfast.core.ports import BlockReader, CapturedDisk
+from holdfast.repository import StoredDisk
+
+
+class BytesReader:
+    """A BlockReader over bytes in memory."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Copy a range out."""
+        buffer[:] = self._content[offset : offset + len(buffer)]
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+@dataclass(frozen=True, slots=True)
+class BytesSource:
+    """A small thing to be stored as if it were a disk."""
+
+    content: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """Its length."""
+        return len(self.content)
+
+    def open_reader(self) -> BlockReader:
+        """A reader over it."""
+        return BytesReader(self.content)
+
+
+@dataclass(eq=False, slots=True)
+class Stream:
+    """Something to be stored as a tree. `parent` is the tree it is an edit of; None if it is built anew.
+
+    `work` are its regions still to be read, `expected_bytes` about how much that is. `leaves` and `read_bytes` collect
+    the outcome: region number -> leaf id, None for a region that is now all zeros.
+    """
+
+    source: CapturedDisk | BytesSource
+    parent: StoredDisk | None = None
+    work: Iterable["RegionWork"] = ()
+    expected_bytes: int = 0
+    leaves: dict[int, bytes | None] = field(default_factory=dict)
+    read_bytes: int = 0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RegionWork:
+    """One region to be read and stored.
+
+    `data` are the extents in it that may hold anything but zeros. `changed` are those that may differ from `old_leaf`;
+    None: read everything.
+    """
+
+    stream: Stream
+    region: int
+    data: Sequence[Extent]
+    changed: Sequence[Extent] | None = None
+    old_leaf: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Turns sources into streams with work, for one repository's block and region sizes."""
+
+    block_bytes: int
+    region_bytes: int
+
+    def blob(self, content: bytes) -> Stream:
+        """A small thing."""
+        return self._whole(BytesSource(content), [Extent(0, len(content))] if content else [])
+
+    def disk(self, disk: CapturedDisk, parent: StoredDisk | None) -> Stream:
+        """A disk's changes if they and the parent's tree are known and sound, else all it holds.
+
+        A damaged parent costs a full read, never the backup. Raises FailedError if the capture contradicts itself.
+        """
+        data = list(disk.data())
+        if data and data[-1].end > disk.size_bytes:
+            message = f"disk {disk.name} claims data at byte {data[-1].end}, but is {disk.size_bytes} bytes long"
+            raise FailedError(message, hint="run again; if it persists, check the image", code="geometry")
+        if parent is None or parent.size_bytes > disk.size_bytes or (changes := disk.changes()) is None:
+            return self._whole(disk, data)
+        try:
+            return self._edit(disk, parent, data, list(changes))
+        except DamagedError:
+            return self._whole(disk, data)
+
+    def _whole(self, source: CapturedDisk | BytesSource, data: Sequence[Extent]) -> Stream:
+        stream = Stream(source, expected_bytes=total_bytes(data))
+        stream.work = (RegionWork(stream, region, pieces) for region, pieces in split_by(data, self.region_bytes))
+        return stream
+
+    def _edit(
+        self, disk: CapturedDisk, parent: StoredDisk, data: Sequence[Extent], changes: Sequence[Extent]
+    ) -> Stream:
+        """Only the regions with changes. Raises DamagedError if the parent's pages above them are damaged."""
+        stream = Stream(disk, parent, expected_bytes=total_bytes(intersect(changes, data)))
+        limit = -(-disk.size_bytes // self.block_bytes) * self.block_bytes
+        touched = dict(split_by(align_outward(changes, self.block_bytes, limit), self.region_bytes))
+        windows = normalise(Extent(region * self.region_bytes, (region + 1) * self.region_bytes) for region in touched)
+        held = dict(split_by(intersect(data, windows), self.region_bytes))
+        rows = list(parent.leaves_at(list(touched)))
+        stream.work = (RegionWork(stream, region, held.get(region, ()), touched[region], leaf) for region, leaf in rows)
+        return stream
