@@ -20,7 +20,7 @@ def machine() -> None:
 @click.option("--connect", metavar="URI", help="The hypervisor.  [HOLDFAST_CONNECT]")
 @click.pass_context
 def list_machines(context: click.Context, connect: str | None) -> None:
-    """List all machines, with their disks and whether changed blocks can be told."""
+    """List machines, their disks, and whether changes are tracked."""
     machines = connect_to(find_connection(connect, os.environ)).machines()
     if Common.of(context).json:
         print_json(machines)

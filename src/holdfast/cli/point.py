@@ -19,7 +19,10 @@ def point() -> None:
 @click.argument("machine", required=False)
 @click.pass_context
 def list_points(context: click.Context, machine: str | None) -> None:
-    """List restore points, of one MACHINE (its id or name) or of all, oldest capture first."""
+    """List restore points, oldest capture first.
+
+    Of one MACHINE, given by its id or a name it has borne, or of all.
+    """
     common = Common.of(context)
     repository = open_repository(common.repository())
     points = in_order(repository.points()) if machine is None else points_of(repository.points(), machine)
@@ -34,7 +37,11 @@ def list_points(context: click.Context, machine: str | None) -> None:
 @click.argument("reference", metavar="POINT")
 @click.pass_context
 def show_point(context: click.Context, reference: str) -> None:
-    """Show one restore point: MACHINE@latest, MACHINE@latest-1, MACHINE@TIME, MACHINE@ID, or an id alone."""
+    """Show one restore point and its disks.
+
+    POINT is MACHINE@latest, MACHINE@latest-1, MACHINE@TIME (the newest captured by then, local time unless it has a
+    zone), MACHINE@ID or an id alone.
+    """
     common = Common.of(context)
     wanted = parse_reference(reference)
     repository = open_repository(common.repository())

@@ -94,7 +94,6 @@ def recover_machine(
 
 
 def _fill(repository: Repository, disk: PointDisk, target: TargetDisk, progress: Progress) -> RestoreOutcome:
-    progress.step(f"Restoring {disk.name}")
     outcome = restore_disk(repository, disk, target, progress=progress)
     target.finish()
     return outcome
