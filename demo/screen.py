@@ -20,7 +20,7 @@ class Screen:
     """A terminal, or a log where there is none."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False)
+        self._console = Console(highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         """What happens next, or what has come out."""
@@ -44,7 +44,7 @@ class Screen:
 
     def fail(self, message: str, hint: str) -> None:
         """Why it ended."""
-        errors = Console(stderr=True, highlight=False)
+        errors = Console(stderr=True, highlight=False, soft_wrap=True)
         errors.print(f"error: {message}", markup=False)
         if hint:
             errors.print(f"  hint: {hint}", markup=False)

@@ -6,7 +6,7 @@
 # that nothing can catch, the next run moves it back. Exit 6: packages are missing and this is not root, or not Debian.
 set -euo pipefail
 export PATH=$PATH:/usr/sbin:/sbin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
-here=$(dirname "$(realpath "$0")")
+here=$(cd "$(dirname "$0")" && pwd)
 log=$here/../../build/packages.log
 policy=/usr/sbin/policy-rc.d
 aside=$policy.before-holdfast
@@ -20,22 +20,24 @@ wanted() {
 }
 
 missing() {
-  local package
-  for package in $(wanted "$@"); do
+  local package packages
+  packages=$(wanted "$@")
+  for package in $packages; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || echo "$package"
   done
 }
 
+policy_is_ours() { grep -qs "holdfast's set-up" "$policy"; }
+
 restore_policy() {
   if [ -e "$aside" ] || [ -L "$aside" ]; then
     mv -fT "$aside" "$policy"
-  elif grep -qs "holdfast's set-up" "$policy"; then
+  elif policy_is_ours; then
     rm -f "$policy"
   fi
 }
 
 forbid_starting_services() {
-  restore_policy      # what a killed run may have left
   trap restore_policy EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
@@ -49,14 +51,17 @@ install() {
   apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold install "$@"
 }
 
-command -v dpkg-query >/dev/null && command -v apt-get >/dev/null || refuse "this is not Debian: install by hand what $here/debian-packages.txt lists"
+command -v dpkg-query apt-get >/dev/null || refuse "this is not Debian: install by hand what debian-packages.txt lists"
 packages=$(missing "$@")
-[ -n "$packages" ] || exit 0
-[ "$(id -u)" = 0 ] || refuse "Debian packages are missing and installing them needs root: ${packages//$'\n'/ }"
+[ -n "$packages" ] || policy_is_ours || exit 0
+[ "$(id -u)" = 0 ] || refuse "Debian packages are missing and installing them needs root:" $packages
 
 mkdir -p "$(dirname "$log")" /run/lock
 exec 9>/run/lock/holdfast-setup.lock
 flock 9              # two set-ups at once must not move each other's policy
+restore_policy       # what a killed run may have left
+packages=$(missing "$@")
+[ -n "$packages" ] || exit 0
 say "installing $(wc -w <<<"$packages") Debian packages; they start no service"
 forbid_starting_services
 # shellcheck disable=SC2086  # one word a package

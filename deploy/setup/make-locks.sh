@@ -3,7 +3,7 @@
 #
 # Versions that still fit stay as they are; `--upgrade` looks for newer ones, `--upgrade-package NAME` for one.
 set -euo pipefail
-cd "$(dirname "$(realpath "$0")")/../.."
+cd "$(dirname "$0")/../.."
 tools=build/lock-tools
 [ -x $tools/bin/uv ] || { /usr/bin/python3 -m venv $tools; $tools/bin/pip install --quiet uv; }
 

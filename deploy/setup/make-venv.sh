@@ -4,7 +4,7 @@
 # The distribution's packages stay visible inside, because the bindings of libvirt and libnbd come from there; whatever a lock
 # names comes from the lock. Does nothing if nothing has changed since. Exit 6: python3-venv is missing.
 set -euo pipefail
-cd "$(dirname "$(realpath "$0")")/../.."
+cd "$(dirname "$0")/../.."
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
 interpreter=/usr/bin/python3
 log=build/venv.log
