@@ -15,7 +15,16 @@ from holdfast.core.progress import Progress
 from holdfast.mover.pool import Shared, run_threads
 from holdfast.mover.regions import RegionWorker
 from holdfast.mover.streams import Planner, RegionWork, Stream
-from holdfast.repository import DEFAULT_VERIFY_SHARE, Attempt, Repository, StoredDisk, depth_of, rewrite, write_root
+from holdfast.repository import (
+    DEFAULT_VERIFY_SHARE,
+    Attempt,
+    Committed,
+    Repository,
+    StoredDisk,
+    depth_of,
+    rewrite,
+    write_root,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,17 +92,17 @@ class _Backup:
         self._store(chain.from_iterable(stream.work for stream in streams))
         roots = {stream: self._put_tree(stream) for stream in streams}
         self._bring_home()
-        point = self._commit(
+        committed = self._commit(
             parent,
             disks=tuple(_point_disk(disk, roots[stream]) for disk, stream in disks),
             definition=Definition(xml=_root_of(blobs[0], roots), nvram=_root_of(blobs[1], roots)),
             verify_share=verify_share,
         )
         return BackupOutcome(
-            point=point,
+            point=committed.point,
             read_bytes=sum(stream.read_bytes for _, stream in disks),
             sent_bytes=self._attempt.sent_bytes,
-            stored_bytes=self._attempt.uploader.stored_bytes,
+            stored_bytes=self._attempt.uploader.stored_bytes + committed.stored_bytes,
             disks=tuple(DiskOutcome(name=disk.name, read_bytes=stream.read_bytes) for disk, stream in disks),
         )
 
@@ -142,7 +151,7 @@ class _Backup:
         disks: tuple[PointDisk, ...],
         definition: Definition,
         verify_share: float,
-    ) -> RestorePoint:
+    ) -> Committed:
         capture = self._capture
         now = datetime.now(UTC)
         point = RestorePoint(

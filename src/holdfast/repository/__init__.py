@@ -8,6 +8,7 @@ from holdfast.repository.check import CheckReport, Damage
 from holdfast.repository.cut import Piece
 from holdfast.repository.disk import StoredDisk
 from holdfast.repository.keys import KdfCost
+from holdfast.repository.log import Committed
 from holdfast.repository.nodes import depth_of, encode_leaf
 from holdfast.repository.records import BlockMissingError, ReadRun
 from holdfast.repository.repository import (
@@ -28,6 +29,7 @@ __all__ = [
     "Attempt",
     "BlockMissingError",
     "CheckReport",
+    "Committed",
     "Damage",
     "KdfCost",
     "Lane",

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 from blake3 import blake3
@@ -67,6 +67,13 @@ class Head(msgspec.Struct, frozen=True):
     hash: str = _BEGINNING
 
 
+class Committed(NamedTuple):
+    """A point that exists now, with its time of creation, and the bytes its entry took."""
+
+    point: RestorePoint
+    stored_bytes: int
+
+
 class Log:
     """The log as this process knows it, and the points that are its fold. Safe to use from many threads."""
 
@@ -100,11 +107,11 @@ class Log:
         """Write the first entry of a new repository."""
         self._append("create", 0, lambda: msgspec.json.encode({"created_at": created_at}))
 
-    def commit(self, point: RestorePoint, base: int, judge: Callable[[], None]) -> RestorePoint:
+    def commit(self, point: RestorePoint, base: int, judge: Callable[[], None]) -> Committed:
         """Make a point exist; the only step of a backup that anyone else can see.
 
         `judge` is called on the state right below the number about to be tried, each time anew; what it raises ends
-        the commit. Returns the point with its time of creation.
+        the commit.
         """
         committed = point
 
@@ -114,11 +121,11 @@ class Log:
             committed = replace(point, created_at=datetime.now(UTC))
             return msgspec.json.encode(_Commit([committed]))
 
-        self._append("commit", base, body)
-        return committed
+        stored_bytes = self._append("commit", base, body)
+        return Committed(committed, stored_bytes)
 
-    def _append(self, kind: Literal["create", "commit"], base: int, body: Callable[[], bytes]) -> None:
-        """Put the next number: read all below, build on exactly that, put; if the number is taken, again."""
+    def _append(self, kind: Literal["create", "commit"], base: int, body: Callable[[], bytes]) -> int:
+        """Put the next number: read all below, build on exactly that, put; if taken, again. Returns bytes stored."""
         for _ in range(_ATTEMPTS):
             head = self.read()
             salt = os.urandom(SALT_BYTES)
@@ -126,18 +133,18 @@ class Log:
             line = msgspec.json.encode(header) + b"\n"
             sealer = self._keys.sealer(b"entry", self._keys.epoch, salt)
             payload = line + sealer.encrypt(nonce(0), body(), line)
-            if self._put(head.number + 1, payload):
+            blob = framing.twin(ENTRY, payload)
+            if self._put(head.number + 1, blob):
                 self.read()
-                return
+                return len(blob)
         raise ConflictError(f"{_ATTEMPTS} others were faster to the log of {self._storage.url}", hint="run again")
 
-    def _put(self, number: int, payload: bytes) -> bool:
+    def _put(self, number: int, blob: bytes) -> bool:
         """Whether entry `number` is ours.
 
         A put that failed may have succeeded: sending the same bytes again finds out, since it succeeds if they are
         there and is refused if another's are.
         """
-        blob = framing.twin(ENTRY, payload)
         failures: list[HoldfastError] = []
         while len(failures) < _PUTS:
             try:

@@ -107,7 +107,9 @@ class LocalDirectory:
         """See the port."""
         top = self.path / prefix
         with _errors_naming(top):
-            for folder, _, names in os.walk(top, onerror=_raise_unless_missing):
+            for folder, folders, names in os.walk(top, onerror=_raise_unless_missing):
+                if Path(folder) == self.path:
+                    folders[:] = [name for name in folders if name != _DRAFTS]
                 for name in names:
                     file = Path(folder, name)
                     yield Stored(file.relative_to(self.path).as_posix(), file.stat().st_size)
