@@ -47,6 +47,7 @@ forbid_starting_services() {
 }
 
 install() {
+  dpkg --configure -a      # a killed run may have left packages half installed
   apt-get -q update || say "the package lists could not be renewed, going on with those at hand"
   apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold install "$@"
 }
