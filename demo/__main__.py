@@ -10,10 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from demo.program import ProgramError
 from demo.screen import Screen
 from demo.story import tell
 from holdfast.core.errors import HoldfastError
-from tests.testbed.program import ProgramError
 from tests.testbed.requirements import require_root
 
 _RESULT = Path(__file__).parents[1] / "build" / "demo.json"

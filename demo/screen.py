@@ -10,7 +10,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from tests.testbed.program import Event
+from demo.program import Event
 
 if TYPE_CHECKING:
     from demo.story import Report

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from demo.evidence import Testimony, change, prepare, require_proof, testify
+from demo.program import Program
 from demo.screen import Screen
 from holdfast.core.errors import FailedError
 from tests.testbed.guest import Guest
 from tests.testbed.hosts import private_host
 from tests.testbed.lab import Lab, open_lab
-from tests.testbed.program import Program
 
 _MACHINE = "webshop"
 

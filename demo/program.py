@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-_PROGRAM = Path(__file__).parents[2] / ".venv" / "bin" / "holdfast"
+_PROGRAM = Path(__file__).parents[1] / ".venv" / "bin" / "holdfast"
 _DONE, _DONE_WITH_WARNINGS = 0, 3
 _SECONDS_TO_GIVE_UP = 15.0
 
