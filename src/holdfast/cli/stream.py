@@ -15,7 +15,7 @@ import click
 from holdfast.cli.common import Command, Common
 from holdfast.cli.failure import error_shape, exit_status, report
 from holdfast.cli.interrupt import Interrupted
-from holdfast.cli.output import forget_stdout, plain, printable, reader_has_gone
+from holdfast.cli.output import forget_stdout, plain, printable
 from holdfast.cli.progress import JsonProgress, shown_to_people
 from holdfast.core.progress import Progress
 
@@ -48,16 +48,14 @@ class Stream:
         self.results.append(plain(value))
         if not self.common.json:
             for line in lines:
-                click.echo(printable(line))
+                say(printable(line))
 
     @contextmanager
     def attempt(self, machine: str) -> Iterator[None]:
         """Within, a failure ends the work on this machine and is told, but the next machine gets its turn."""
         try:
             yield
-        except Exception as error:
-            if isinstance(error, BrokenPipeError) and reader_has_gone():
-                raise
+        except Exception as error:  # noqa: BLE001 - one machine's trouble must not leave the others unprotected
             self.statuses.append(exit_status(error))
             self.results.append({"machine": machine, "machine_id": None, "point": None, "error": error_shape(error)})
             report(error, as_json=self.common.json, with_traceback=self.common.verbose)
@@ -105,8 +103,13 @@ def emit_end(status: int, results: Sequence[Any]) -> None:
 
 
 def emit(event: dict[str, Any]) -> None:
-    """Print one event as one line, at once. A reader that has gone misses it; the work goes on."""
+    """Print one event as one line."""
+    say(json.dumps(event))
+
+
+def say(line: str) -> None:
+    """Print a line at once. A reader that has gone misses it; the work goes on, and its status is its own."""
     try:
-        click.echo(json.dumps(event))
+        click.echo(line)
     except BrokenPipeError:
         forget_stdout()
