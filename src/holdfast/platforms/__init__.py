@@ -1,0 +1,10 @@
+"""Where disks come from and go to.
+
+libvirt  running and shut-off QEMU guests           image  plain raw and qcow2 files, no hypervisor
+   └───────────────┬───────────────────────────────────┘
+files    images as files on this host: what they are, reading raw ones, writing new ones
+   │
+nbd      a disk over NBD: readers, extents, writers; qemu-nbd as a child
+   │
+workspace  private directories that outlive nothing but a crash, and are swept after one
+"""

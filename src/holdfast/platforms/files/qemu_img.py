@@ -1,0 +1,69 @@
+"""The one door to qemu-img."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from holdfast.core.errors import ConflictError, FailedError, FullError, HoldfastError
+from holdfast.platforms.files.chain import ImageFormat, image_device
+
+_TIMEOUT_S = 120.0
+
+
+def create_qcow2(path: Path, size_bytes: int) -> None:
+    """Write an empty qcow2 image into the file at `path`. Raises FullError or FailedError."""
+    _run("create", "-q", "-f", "qcow2", str(path), str(size_bytes), about=path)
+
+
+def add_bitmap(path: Path, name: str) -> None:
+    """Begin to record changes in a new bitmap. Raises ConflictError if the image is in use, FailedError."""
+    _run("bitmap", "--add", "-f", "qcow2", str(path), name, about=path)
+
+
+def remove_bitmap(path: Path, name: str) -> None:
+    """Remove a bitmap. Raises ConflictError if the image is in use, FailedError."""
+    _run("bitmap", "--remove", "-f", "qcow2", str(path), name, about=path)
+
+
+def is_in_use(path: Path, image_format: ImageFormat) -> bool:
+    """Whether a QEMU process has the image open for writing, as its locks tell. Raises FailedError."""
+    device = image_device(path, image_format)
+    if image_format == "qcow2":
+        device["backing"] = None
+    try:
+        _run("info", "json:" + json.dumps(device), about=path)
+    except ConflictError:
+        return True
+    return False
+
+
+def _run(verb: str, *arguments: str, about: Path) -> None:
+    try:
+        subprocess.run(
+            ["qemu-img", verb, *arguments],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=_TIMEOUT_S,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except subprocess.CalledProcessError as error:
+        raise _meaning(error.stderr.strip(), verb, about) from error
+    except subprocess.TimeoutExpired as error:
+        raise FailedError(f"{about}: qemu-img {verb} did not finish within {_TIMEOUT_S:.0f} s") from error
+    except OSError as error:
+        raise FailedError(f"cannot run qemu-img: {error.strerror}", hint="install qemu-utils") from error
+
+
+def _meaning(complaint: str, verb: str, about: Path) -> HoldfastError:
+    """What qemu-img's words mean; there is nothing else to tell its failures apart by."""
+    if "lock" in complaint and "Is another process using the image" in complaint:
+        return ConflictError(
+            f"{about} is in use by a running machine", hint="shut the machine down first, or wait", code="in-use"
+        )
+    if "No space left on device" in complaint or "Disk quota exceeded" in complaint:
+        return FullError(f"{about}: no space left", hint="make room, then run it again")
+    return FailedError(f"{about}: qemu-img {verb}: {complaint.removeprefix('qemu-img: ')}")

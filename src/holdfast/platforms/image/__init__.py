@@ -1,0 +1,13 @@
+"""Plain raw and qcow2 images, captured and restored without a hypervisor."""
+
+from pathlib import Path
+
+from holdfast.platforms.files.target import TargetFile
+from holdfast.platforms.image.capture import capture_images
+
+__all__ = ["capture_images", "target_file"]
+
+
+def target_file(path: Path, size_bytes: int, image_format: str) -> TargetFile:
+    """A new image at `path`, raw or qcow2. Raises RefusedError if anything is in the way, NotFoundError, FullError."""
+    return TargetFile(path, size_bytes, image_format)

@@ -1,0 +1,121 @@
+"""A domain's XML, read: its disks, its agent, its firmware variables. Source: libvirt.org/formatdomain.html."""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+AGENT_CHANNEL = "org.qemu.guest_agent.0"
+
+# Namespaces that libvirt itself puts into domains keep their customary prefixes when written again.
+ET.register_namespace("qemu", "http://libvirt.org/schemas/domain/qemu/1.0")
+ET.register_namespace("libosinfo", "http://libosinfo.org/xmlns/libvirt/domain/1.0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainDisk:
+    """One `<disk>`. `place` says for people where its data are; `path` is that place if it is on this host."""
+
+    name: str
+    device: str
+    source_type: str
+    place: str
+    path: Path | None
+    format: str
+    readonly: bool
+    shareable: bool
+    pool: str = ""
+    volume: str = ""
+
+    @property
+    def is_medium(self) -> bool:
+        """A drive for media, or one without a medium: nothing of the machine's own."""
+        return self.device in {"cdrom", "floppy"} or not self.place
+
+    @property
+    def obstacle(self) -> str:
+        """Why the disk cannot be captured, in words; empty if it can."""
+        if self.device != "disk":
+            return f"is passed through to the guest as {self.device}"
+        if self.source_type in {"vhostuser", "nvme", "dir", "vhostvdpa"}:
+            return f"is of type {self.source_type}, which QEMU cannot back up"
+        if self.shareable:
+            return "is shared with other machines, whose writes no snapshot here can see"
+        if self.readonly:
+            return "is read-only for the guest, so it never changes"
+        return ""
+
+
+def parse(xml: str | bytes) -> ET.Element:
+    """The document's root. libvirt wrote it, or our repository vouches for it: no stranger's document comes here."""
+    return ET.fromstring(xml)  # noqa: S314
+
+
+def read_disks(domain: ET.Element) -> list[DomainDisk]:
+    """All disks, in their order."""
+    return [_read_disk(disk) for disk in domain.iterfind("devices/disk")]
+
+
+def _read_disk(disk: ET.Element) -> DomainDisk:
+    source = disk.find("source")
+    attributes = {} if source is None else source.attrib
+    source_type = disk.get("type", "file")
+    local = {"file": "file", "block": "dev"}.get(source_type)
+    path = attributes.get(local, "") if local else ""
+    target, driver = disk.find("target"), disk.find("driver")
+    return DomainDisk(
+        name="" if target is None else target.get("dev", ""),
+        device=disk.get("device", "disk"),
+        source_type=source_type,
+        place=path or _describe(source_type, attributes),
+        path=Path(path) if path else None,
+        format="raw" if driver is None else driver.get("type", "raw"),  # without a word libvirt takes it for raw
+        readonly=disk.find("readonly") is not None,
+        shareable=disk.find("shareable") is not None,
+        pool=attributes.get("pool", ""),
+        volume=attributes.get("volume", ""),
+    )
+
+
+def _describe(source_type: str, attributes: dict[str, str]) -> str:
+    words = [attributes[key] for key in ("protocol", "pool", "name", "volume", "path", "dir") if key in attributes]
+    return f"{source_type}:{'/'.join(words)}" if words else ""
+
+
+AgentState = Literal["none", "disconnected", "connected"]
+
+
+def agent_state(domain: ET.Element) -> AgentState:
+    """Whether the domain has a channel for the guest agent, and whether (in a live XML) the guest has it open."""
+    for target in domain.iterfind("devices/channel/target"):
+        if target.get("name") == AGENT_CHANNEL:
+            return "connected" if target.get("state") == "connected" else "disconnected"
+    return "none"
+
+
+def nvram_path(domain: ET.Element) -> Path | None:
+    """The file of the domain's own firmware variables."""
+    nvram = domain.find("os/nvram")
+    if nvram is None:
+        return None
+    source = nvram.find("source")
+    path = (nvram.text or "").strip() or ("" if source is None else source.get("file", ""))
+    return Path(path) if path else None
+
+
+def qemu_owner(domain: ET.Element) -> tuple[int, int] | None:
+    """User and group that QEMU runs as, where a live XML says so (`+uid:+gid`); None where they are not changed."""
+    label = domain.findtext("seclabel[@model='dac']/label", "")
+    user, _, group = label.partition(":")
+    if not (user.startswith("+") and group.startswith("+")):
+        return None
+    return int(user), int(group)
+
+
+def caveats(domain: ET.Element) -> Iterator[str]:
+    """What a restore of this definition cannot bring back by itself."""
+    if domain.find("os/kernel") is not None:
+        yield f"the machine boots {domain.findtext('os/kernel')} from its host; the point holds the path, not the file"
+    if domain.find("devices/tpm") is not None:
+        yield "the machine has a TPM; what it stores is not part of the point"

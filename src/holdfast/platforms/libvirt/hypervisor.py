@@ -1,0 +1,103 @@
+"""A libvirt host as a Platform."""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import libvirt
+
+from holdfast.core.errors import NotFoundError, RefusedError, UnreachableError, UsageError
+from holdfast.core.machine import MachineInfo
+from holdfast.core.ports import Baseline, Capture, CaptureOptions, MachinePlan, TargetMachine
+from holdfast.core.progress import Progress
+from holdfast.platforms.libvirt.calls import asking
+from holdfast.platforms.libvirt.inventory import list_machines
+from holdfast.platforms.libvirt.recreate import recreate
+from holdfast.platforms.libvirt.running import capture_running
+from holdfast.platforms.libvirt.stopped import capture_stopped
+from holdfast.platforms.libvirt.turn import sole_turn
+
+
+def connect(uri: str) -> "LibvirtHost":
+    """Connect to the hypervisor at `uri`. Raises UnreachableError; RefusedError if it is not QEMU."""
+    libvirt.registerErrorHandler(_say_nothing, None)  # errors are raised; libvirt would print them as well
+    try:
+        connection = libvirt.open(uri)
+    except libvirt.libvirtError as error:
+        raise UnreachableError(
+            f"cannot reach {uri}: {error.get_error_message() or error}",
+            hint="check the URI and that libvirtd runs: virsh --connect URI version",
+        ) from error
+    if connection.getType() != "QEMU":
+        raise RefusedError(f"{uri} is {connection.getType()}, not QEMU", hint="see the README for what is supported")
+    return LibvirtHost(connection, uri)
+
+
+class LibvirtHost:
+    """A Platform, and a context manager that ends its connection. For any thread."""
+
+    def __init__(self, connection: Any, uri: str) -> None:
+        self._connection = connection
+        self._uri = uri
+
+    def close(self) -> None:
+        """End the connection. May be called twice."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def machines(self) -> Sequence[MachineInfo]:
+        """Every domain, by name."""
+        return list_machines(self._connection)
+
+    def find(self, machine: str) -> str:
+        """The UUID of a domain given by UUID or name. Raises NotFoundError; UsageError if it can be two."""
+        with asking("list the machines"):
+            domains = [(domain.UUIDString(), domain.name()) for domain in self._connection.listAllDomains()]
+        wanted = _as_uuid(machine)
+        found: dict[str, str] = {identity: name for identity, name in domains if machine == name or identity == wanted}
+        if not found:
+            raise NotFoundError(f"no machine {machine} at {self._uri}", hint="see: holdfast machine list")
+        if len(found) > 1:
+            both = ", ".join(f"{name} ({identity})" for identity, name in found.items())
+            raise UsageError(f"{machine} can mean {both}", hint="give the identity")
+        return next(iter(found))
+
+    @contextmanager
+    def capture(
+        self, machine_id: str, baseline: Baseline | None, options: CaptureOptions, progress: Progress
+    ) -> Iterator[Capture]:
+        """Capture all disks of a domain at one instant, running or off."""
+        with asking(f"find machine {machine_id}", hint="see: holdfast machine list"):
+            domain = self._connection.lookupByUUIDString(machine_id)
+            name, running = domain.name(), domain.isActive()
+        captured: AbstractContextManager[Capture]
+        if running:
+            captured = capture_running(domain, self._uri, baseline, options, progress)
+        else:
+            captured = capture_stopped(domain, baseline, options)
+        with sole_turn(name, machine_id), captured as capture:
+            yield capture
+
+    def recreate(self, plan: MachinePlan) -> AbstractContextManager[TargetMachine]:
+        """Prepare files and a definition for a new domain."""
+        return recreate(self._connection, plan)
+
+
+def _as_uuid(text: str) -> str | None:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        return None
+
+
+def _say_nothing(_context: object, _error: object) -> None:
+    return None

@@ -1,0 +1,173 @@
+"""Making a new domain of a point: files first, the definition last; without the definition no file stays."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import libvirt
+
+from holdfast.core.errors import FailedError, FullError, RefusedError, UsageError
+from holdfast.core.ports import DiskPlan, MachinePlan
+from holdfast.platforms.errors import is_full
+from holdfast.platforms.files.target import TargetFile
+from holdfast.platforms.libvirt.agent import AgentError, GuestAgent
+from holdfast.platforms.libvirt.calls import asking
+from holdfast.platforms.libvirt.domain_xml import parse, read_disks
+from holdfast.platforms.libvirt.rewrite import NewPlaces, Rewritten, rewrite
+
+_PING_S = 1.0
+_POLL_S = 0.1
+
+
+class LibvirtTarget:
+    """A TargetMachine on a libvirt host."""
+
+    def __init__(self, connection: Any, rewritten: Rewritten, disks: Mapping[str, TargetFile]) -> None:
+        self._connection = connection
+        self._rewritten = rewritten
+        self._disks = disks
+        self._domain: Any = None
+        self._started_at = 0.0
+
+    @property
+    def disks(self) -> Mapping[str, TargetFile]:
+        """The disks to fill, by name."""
+        return self._disks
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What is not as it was on the original machine."""
+        return tuple(self._rewritten.warnings)
+
+    @property
+    def is_defined(self) -> bool:
+        """Whether the machine exists now."""
+        return self._domain is not None
+
+    def define(self) -> str:
+        """Define the domain. Returns its UUID."""
+        with asking("define the machine", hint="the disks were restored but are removed again; see the message"):
+            self._domain = self._connection.defineXML(self._rewritten.text)
+            return str(self._domain.UUIDString())
+
+    def start(self) -> None:
+        """Start the domain."""
+        assert self._domain is not None, "defined before it is started"
+        self._started_at = time.monotonic()
+        with asking(f"start {self._domain.name()}"):
+            self._domain.create()
+
+    def wait_for_agent(self, timeout_s: float) -> float | None:
+        """Seconds from `start` until the guest agent answered; None if it did not in time."""
+        assert self._domain is not None, "started before it is waited for"
+        agent = GuestAgent(self._domain)
+        while (waited := time.monotonic() - self._started_at) < timeout_s:
+            try:
+                agent.ping(_PING_S)
+            except AgentError:
+                time.sleep(_POLL_S)
+            else:
+                return waited
+        return None
+
+
+@contextmanager
+def recreate(connection: Any, plan: MachinePlan) -> Iterator[LibvirtTarget]:
+    """Prepare a new domain. Raises RefusedError or UsageError before anything is made."""
+    _check_name(connection, plan.name)
+    paths = place_disks(plan)
+    directory = next(iter(paths.values())).parent
+    nvram = None if plan.nvram is None else directory / f"{plan.name}-nvram.fd"
+    places = NewPlaces(
+        name=plan.name,
+        disks={disk.name: (disk, paths[disk.name]) for disk in plan.disks},
+        nvram=nvram,
+        directory=directory,
+        networks=plan.networks,
+    )
+    rewritten = rewrite(plan.definition, places)
+    _check_networks(connection, rewritten)
+    for path in rewritten.files.values():
+        if path.exists():
+            raise RefusedError(f"{path} exists", hint="choose another name or --storage", code="exists")
+    with contextlib.ExitStack() as unless_defined:
+        if nvram is not None and plan.nvram is not None:
+            _write_new(nvram, plan.nvram)
+            unless_defined.callback(nvram.unlink, missing_ok=True)
+        disks: dict[str, TargetFile] = {}
+        for disk in plan.disks:
+            disks[disk.name] = TargetFile(paths[disk.name], disk.size_bytes, disk.format)
+            unless_defined.callback(disks[disk.name].withdraw)
+        target = LibvirtTarget(connection, rewritten, disks)
+        try:
+            yield target
+        finally:
+            if target.is_defined:
+                unless_defined.pop_all()
+
+
+def place_disks(plan: MachinePlan) -> dict[str, Path]:
+    """A path for each disk: in the storage named for it or for all, else beside the original, never on top of it.
+
+    Raises RefusedError where the original's place is not a directory of this host, UsageError for a wrong mapping.
+    """
+    if unknown := sorted(set(plan.storage) - {"", *(disk.name for disk in plan.disks)}):
+        raise UsageError(f"the point has no disk {', '.join(unknown)}", hint="see: holdfast point show")
+    originals = {disk.name: disk.path for disk in read_disks(parse(plan.definition))}
+    return {disk.name: _place(disk, plan, originals.get(disk.name)) for disk in plan.disks}
+
+
+def _place(disk: DiskPlan, plan: MachinePlan, original: Path | None) -> Path:
+    directory = plan.storage.get(disk.name) or plan.storage.get("")
+    if directory is None:
+        if original is None or not original.parent.is_dir() or original.parent.is_relative_to("/dev"):
+            raise RefusedError(
+                f"disk {disk.name} was at {original or 'no path of a host'}, where no file can be made here",
+                hint=f"say where: --storage {disk.name}=DIR",
+                code="no-storage",
+            )
+        directory = original.parent
+    return directory.absolute() / f"{plan.name}-{disk.name}.{disk.format}"
+
+
+def _check_name(connection: Any, name: str) -> None:
+    if not name or name.startswith(".") or any(character in name for character in "/\n\0"):
+        raise UsageError(f"a machine cannot be called {name!r}")
+    with asking("list the machines"):
+        if name in {domain.name() for domain in connection.listAllDomains()}:
+            raise RefusedError(f"a machine called {name} exists", hint="choose another --name", code="exists")
+
+
+def _check_networks(connection: Any, rewritten: Rewritten) -> None:
+    """Raise RefusedError for a network this host does not have: better now than when hours of restoring are over."""
+    wanted = [
+        source.get("network", "") for source in rewritten.xml.iterfind("devices/interface[@type='network']/source")
+    ]
+    for network in wanted:
+        try:
+            connection.networkLookupByName(network)
+        except libvirt.libvirtError as error:
+            raise RefusedError(
+                f"this host has no network {network}",
+                hint=f"name one it has: --network {network}=NAME",
+                code="no-network",
+            ) from error
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    try:
+        with path.open("xb") as file:
+            path.chmod(0o600)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError as error:
+        raise RefusedError(f"{path} exists", hint="choose another name or --storage", code="exists") from error
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        kind = FullError if is_full(error) else FailedError
+        raise kind(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,189 @@
+"""The definition of a recovered machine: the captured one, made to live beside its original. Pure.
+
+What names something that only one machine can have (identity, addresses, files, sockets, ports) is made new or left
+for libvirt to make; everything else stays as it was. What a machine would share with its original by accident, such
+as a shared disk that is not part of the point, is taken out rather than attached to two machines.
+"""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from holdfast.core.errors import DamagedError, UsageError
+from holdfast.core.ports import DiskPlan
+from holdfast.platforms.libvirt.domain_xml import parse, read_disks
+
+_NETWORK_KEYS = {"network": "network", "bridge": "bridge", "direct": "dev"}  # interface type: attribute of its source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPlaces:
+    """Where the recovered machine's things are. `directory` takes the small files that the definition names."""
+
+    name: str
+    disks: Mapping[str, tuple[DiskPlan, Path]]
+    nvram: Path | None
+    directory: Path
+    networks: Mapping[str, str]
+
+
+@dataclass(slots=True, kw_only=True)
+class Rewritten:
+    """The new definition, further files that the machine will make, and what the user must know."""
+
+    xml: ET.Element
+    files: dict[str, Path] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """As libvirt takes it."""
+        return ET.tostring(self.xml, encoding="unicode")
+
+
+def rewrite(definition: bytes, places: NewPlaces) -> Rewritten:
+    """Rewrite a captured definition. Raises UsageError for a network it does not have, DamagedError for nonsense."""
+    try:
+        new = Rewritten(xml=parse(definition))
+    except ET.ParseError as error:
+        raise DamagedError(f"the machine's definition in the point cannot be read: {error}") from error
+    steps: Sequence[Callable[[Rewritten, NewPlaces], None]] = (
+        _identity,
+        _disks,
+        _firmware,
+        _interfaces,
+        _character_devices,
+        _graphics,
+        _one_of_a_kind,
+    )
+    for step in steps:
+        step(new, places)
+    return new
+
+
+def _identity(new: Rewritten, places: NewPlaces) -> None:
+    name = new.xml.find("name")
+    if name is None:
+        raise DamagedError("the machine's definition in the point has no name")
+    name.text = places.name
+    _remove_children(new.xml, "uuid")
+    for system in new.xml.iterfind("sysinfo/system"):
+        _remove_children(system, "entry", lambda entry: entry.get("name") == "uuid")  # must equal the domain's own
+    if (generation := new.xml.find("genid")) is not None:
+        generation.text = None  # libvirt makes a new one, which tells the guest that it has gone back in time
+
+
+def _disks(new: Rewritten, places: NewPlaces) -> None:
+    devices = new.xml.find("devices")
+    elements = [] if devices is None else devices.findall("disk")
+    listed = list(zip(elements, read_disks(new.xml), strict=True))
+    missing = set(places.disks) - {disk.name for _, disk in listed}
+    if devices is None or missing:
+        raise DamagedError(f"the machine's definition in the point lacks its disks {', '.join(sorted(missing))}")
+    for element, disk in listed:
+        if disk.name in places.disks:
+            _give_new_image(element, *places.disks[disk.name], new)
+        elif disk.is_medium:
+            if (source := element.find("source")) is not None:
+                source.set("startupPolicy", "optional")  # the medium may not be on this host
+        elif disk.shareable or not disk.readonly:
+            devices.remove(element)
+            new.warnings.append(f"disk {disk.name} ({disk.place}) is not part of the point and was left out")
+        else:
+            new.warnings.append(
+                f"disk {disk.name} is not part of the point; {disk.place} itself is attached, read-only"
+            )
+
+
+def _give_new_image(element: ET.Element, disk: DiskPlan, path: Path, new: Rewritten) -> None:
+    old = element.find("source")
+    if element.find("encryption") is not None or (old is not None and old.find("encryption") is not None):
+        new.warnings.append(f"disk {disk.name} was encrypted by QEMU and is not any more")
+    for tag in ("source", "backingStore", "mirror", "encryption", "auth"):
+        _remove_children(element, tag)
+    element.set("type", "file")
+    ET.SubElement(element, "source", file=str(path))
+    driver = element.find("driver")
+    if driver is None:
+        driver = ET.SubElement(element, "driver", name="qemu")
+    driver.set("type", disk.format)
+
+
+def _firmware(new: Rewritten, places: NewPlaces) -> None:
+    nvram = new.xml.find("os/nvram")
+    if nvram is None:
+        return
+    _remove_children(nvram, "source")
+    nvram.attrib.pop("type", None)
+    nvram.text = None if places.nvram is None else str(places.nvram)  # without one libvirt makes it of the template
+
+
+def _interfaces(new: Rewritten, places: NewPlaces) -> None:
+    known: set[str] = set()
+    for interface in new.xml.iterfind("devices/interface"):
+        _remove_children(interface, "mac")
+        source, key = interface.find("source"), _NETWORK_KEYS.get(interface.get("type", ""))
+        if source is None or key is None:
+            continue
+        source.attrib.pop("portid", None)
+        old = source.get(key, "")
+        known.add(old)
+        source.set(key, places.networks.get(old, old))
+    if unknown := sorted(set(places.networks) - known):
+        raise UsageError(
+            f"the machine has no network {', '.join(unknown)}",
+            hint=f"its networks: {', '.join(sorted(known)) or 'none'}",
+        )
+
+
+def _character_devices(new: Rewritten, places: NewPlaces) -> None:
+    """Logs and sockets get new paths, one for each old one: a console names its serial port's file once more."""
+
+    def moved(path: str) -> str:
+        return str(new.files.setdefault(path, places.directory / f"{places.name}-{Path(path).name}"))
+
+    for tag in ("serial", "parallel", "console", "channel"):
+        for device in new.xml.iterfind(f"devices/{tag}"):
+            if (log := device.find("log")) is not None and log.get("file"):
+                log.set("file", moved(log.attrib["file"]))
+            source, kind = device.find("source"), device.get("type")
+            if source is None or not source.get("path"):
+                continue
+            if kind == "unix" and tag == "channel":
+                device.remove(source)  # libvirt chooses one
+            elif kind in {"file", "unix"}:
+                source.set("path", moved(source.attrib["path"]))
+            elif kind == "pty":
+                device.remove(source)
+
+
+def _graphics(new: Rewritten, places: NewPlaces) -> None:
+    for display in new.xml.iterfind("devices/graphics"):
+        if display.get("autoport") != "yes" and display.get("port", "-1") != "-1":
+            kind, port = display.get("type"), display.get("port")
+            new.warnings.append(f"the {kind} display of {places.name} takes any free port instead of {port}")
+            for key in ("port", "tlsPort", "websocket"):
+                display.attrib.pop(key, None)
+            display.set("autoport", "yes")
+        display.attrib.pop("socket", None)
+        for listen in display.iterfind("listen[@type='socket']"):
+            listen.attrib.pop("socket", None)
+
+
+def _one_of_a_kind(new: Rewritten, places: NewPlaces) -> None:
+    for cid in new.xml.iterfind("devices/vsock/cid"):
+        if cid.get("auto") != "yes":
+            new.warnings.append(f"{places.name} gets a new vsock address instead of {cid.get('address')}")
+        cid.attrib.pop("address", None)
+        cid.set("auto", "yes")
+    if new.xml.find("devices/tpm") is not None:
+        new.warnings.append(f"{places.name} gets an empty TPM: what the original's holds is not part of the point")
+    if new.xml.find("devices/hostdev") is not None:
+        new.warnings.append(f"{places.name} uses devices of the host, which only one running machine can have")
+
+
+def _remove_children(parent: ET.Element, tag: str, wanted: Callable[[ET.Element], bool] = lambda _: True) -> None:
+    for child in parent.findall(tag):
+        if wanted(child):
+            parent.remove(child)

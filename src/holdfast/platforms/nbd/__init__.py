@@ -1,0 +1,1 @@
+"""Disks over NBD on UNIX sockets: one connection a thread, synchronous, through libnbd."""
