@@ -4,6 +4,11 @@ export PATH := $(PATH):/usr/sbin:/sbin
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check test bench lock clean
 
+# The checkers' caches: here, or for somebody who may not write here, in a directory of their own.
+caches := $(if $(shell test -w . && echo writable),$(CURDIR)/build/cache,$(or $(TMPDIR),/tmp)/holdfast-check-$(shell id -u))
+export RUFF_CACHE_DIR := $(caches)/ruff
+export MYPY_CACHE_DIR := $(caches)/mypy
+
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
 
@@ -19,7 +24,7 @@ check:  ## lint, format, types, layers, dead code; seconds, no root
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
-	.venv/bin/lint-imports
+	.venv/bin/lint-imports --cache-dir $(caches)/imports
 	.venv/bin/vulture
 
 test: setup  ## every test, on real guests (root); ARGS="-k name" for some
