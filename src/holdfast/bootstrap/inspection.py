@@ -94,8 +94,8 @@ def _kvm() -> str:
 
 
 def _hypervisor(uri: str) -> str:
-    machines = connect(uri).machines()
-    return f"answers, {len(machines)} machines"
+    with connect(uri) as platform:
+        return f"answers, {len(platform.machines())} machines"
 
 
 def _repository(directory: Path) -> str:

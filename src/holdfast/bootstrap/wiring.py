@@ -35,8 +35,11 @@ def create_repository(settings: RepositorySettings) -> repository.Repository:
     return repository.create_repository(LocalDirectory.create(settings.directory), passphrase)
 
 
-def connect(uri: str) -> Platform:
-    """Connect to the hypervisor at `uri`. Raises UnreachableError."""
+def connect(uri: str) -> AbstractContextManager[Platform]:
+    """Connect to the hypervisor at `uri` while the context lasts.
+
+    Raises UnreachableError; RefusedError for a kind of hypervisor we do not know.
+    """
     from holdfast.platforms.libvirt import connect
 
     return connect(uri)

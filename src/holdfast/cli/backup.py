@@ -1,7 +1,9 @@
 """`holdfast backup`: protect machines of a hypervisor, or plain disk images."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from holdfast.core.errors import UsageError
 from holdfast.core.ports import CaptureOptions
 from holdfast.jobs.protect import protect_images, protect_machine
 from holdfast.jobs.results import BackupResult
+from holdfast.repository import Repository
 
 _EXAMPLES = """
 holdfast backup --connect qemu:///system web01 db01
@@ -77,15 +80,39 @@ def backup(context: click.Context, /, machines: tuple[str, ...], **said: Any) ->
     """
     common = Common.of(context)
     with stream(common) as run:
-        if said["images"] or said["name"]:
-            _check_image_usage(context, machines, said)
-            _back_up_images(run, said)
-        else:
-            _back_up_machines(run, machines, said)
+        wanted = _images_wanted(context, machines, said) or _machines_wanted(machines, said)
+        repository = open_repository(common.repository())
+        match wanted:
+            case _Images():
+                _protect_images(run, repository, wanted)
+            case _Machines():
+                _protect_machines(run, repository, wanted)
     return run.exit_status
 
 
-def _check_image_usage(context: click.Context, machines: Sequence[str], said: dict[str, Any]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Images:
+    """Images that are to be protected as one machine."""
+
+    name: str
+    disks: Mapping[str, Path]
+    verify_share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Machines:
+    """Machines that are to be protected, and how; the options' owner is not known yet."""
+
+    names: Sequence[str]
+    uri: str
+    options: CaptureOptions
+    verify_share: float
+
+
+def _images_wanted(context: click.Context, machines: Sequence[str], said: dict[str, Any]) -> _Images | None:
+    """What was said about images, None if nothing was. Raises UsageError where it does not fit together."""
+    if not (said["images"] or said["name"]):
+        return None
     if machines:
         raise UsageError(
             "MACHINE and --image cannot be protected by one command", hint="images are called by --name", code="mixed"
@@ -98,50 +125,52 @@ def _check_image_usage(context: click.Context, machines: Sequence[str], said: di
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = name.replace("_", "-")
             raise UsageError(f"--{option} does not apply to images", hint="leave it out", code="mixed")
+    return _Images(name=said["name"], disks=named_images(said["images"]), verify_share=said["verify_share"] / 100)
 
 
-def _back_up_images(run: Stream, said: dict[str, Any]) -> None:
-    name, disks = said["name"], named_images(said["images"])
-
-    repository = open_repository(run.common.repository())
-    with run.attempt(name):
-        with run.watch(name) as progress:
-            captured = capture_images(name, disks)
-            result = protect_images(captured, repository, verify_share=said["verify_share"] / 100, progress=progress)
-        run.result(result, _lines(result), warnings=result.warnings)
-
-
-def _back_up_machines(run: Stream, machines: Sequence[str], said: dict[str, Any]) -> None:
+def _machines_wanted(machines: Sequence[str], said: dict[str, Any]) -> _Machines:
+    """What was said about machines. Raises UsageError where it does not fit together."""
     if not machines:
         raise UsageError(
             "nothing to protect", hint="name a MACHINE, or --name NAME with --image PATH", code="nothing-to-do"
         )
     if said["require_quiesce"] and said["no_quiesce"]:
         raise UsageError("--require-quiesce and --no-quiesce exclude each other", hint="keep one", code="mixed")
-    uri = find_connection(said["connect"], os.environ)
-
-    repository = open_repository(run.common.repository())
-    platform = connect(uri)
     options = CaptureOptions(
-        owner=repository.id[:8],
+        owner="",
         quiesce=not said["no_quiesce"],
         require_quiesce=said["require_quiesce"],
         freeze_timeout_s=said["freeze_timeout"],
-        scratch=said["scratch"],
+        scratch=said["scratch"] and said["scratch"].absolute(),
         scratch_limit_bytes=said["scratch_limit"],
     )
-    for machine in dict.fromkeys(machines):
-        with run.attempt(machine):
-            with run.watch(machine) as progress:
-                result = protect_machine(
-                    platform,
-                    machine,
-                    repository,
-                    options=options,
-                    verify_share=said["verify_share"] / 100,
-                    progress=progress,
-                )
-            run.result(result, _lines(result), warnings=result.warnings)
+    return _Machines(
+        names=tuple(dict.fromkeys(machines)),
+        uri=find_connection(said["connect"], os.environ),
+        options=options,
+        verify_share=said["verify_share"] / 100,
+    )
+
+
+def _protect_images(run: Stream, repository: Repository, wanted: _Images) -> None:
+    with run.attempt(wanted.name):
+        with run.watch(wanted.name) as progress:
+            captured = capture_images(wanted.name, wanted.disks)
+            result = protect_images(captured, repository, verify_share=wanted.verify_share, progress=progress)
+        run.result(result, _lines(result), warnings=result.warnings)
+
+
+def _protect_machines(run: Stream, repository: Repository, wanted: _Machines) -> None:
+    options = replace(wanted.options, owner=repository.id[:8])
+    with connect(wanted.uri) as platform:
+        protect = partial(
+            protect_machine, platform, repository=repository, options=options, verify_share=wanted.verify_share
+        )
+        for name in wanted.names:
+            with run.attempt(name):
+                with run.watch(name) as progress:
+                    result = protect(name, progress=progress)
+                run.result(result, _lines(result), warnings=result.warnings)
 
 
 def _lines(result: BackupResult) -> list[str]:

@@ -21,7 +21,8 @@ def machine() -> None:
 @click.pass_context
 def list_machines(context: click.Context, connect: str | None) -> None:
     """List machines, their disks, and whether changes are tracked."""
-    machines = connect_to(find_connection(connect, os.environ)).machines()
+    with connect_to(find_connection(connect, os.environ)) as platform:
+        machines = platform.machines()
     if Common.of(context).json:
         print_json(machines)
     else:

@@ -104,8 +104,8 @@ def machine(context: click.Context, /, reference: str, **said: Any) -> int:
         uri = find_connection(said["uri"], os.environ)
         repository = open_repository(common.repository())
         point = select_point(repository.points(), wanted)
-        with run.watch(new_machine.name) as progress:
-            result = recover_machine(repository, point, connect(uri), new_machine, progress=progress)
+        with connect(uri) as platform, run.watch(new_machine.name) as progress:
+            result = recover_machine(repository, point, platform, new_machine, progress=progress)
         run.result(result, _lines(result), warnings=result.warnings)
     return run.exit_status
 
