@@ -194,6 +194,10 @@ class TargetMachine(Protocol):
     def disks(self) -> Mapping[str, TargetDisk]:
         """The disks to fill, by name."""
 
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What will not be as it was on the original machine."""
+
     def define(self) -> str:
         """All disks are finished: make the machine known to its platform. Returns its new lasting identity."""
 

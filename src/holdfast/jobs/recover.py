@@ -69,6 +69,7 @@ def recover_machine(
     notes = Notes(progress)
     plan = _plan(repository, point, wanted)
     with platform.recreate(plan) as machine:
+        notes.add(machine.warnings)
         outcomes = [_fill(repository, disk, machine.disks[disk.name], notes) for disk in point.disks]
         notes.step("Defining the machine")
         restored_id = machine.define()

@@ -186,6 +186,7 @@ class MemoryTargetMachine:
     plan: MachinePlan
     targets: dict[str, MemoryTarget]
     machine: Machine | None = None
+    warnings: Sequence[str] = ()
 
     @property
     def disks(self) -> Mapping[str, TargetDisk]:
@@ -222,6 +223,7 @@ class MemoryPlatform:
         self.plans: list[MachinePlan] = []
         self.made: list[MemoryTargetMachine] = []
         self.agent_answers_after_s: float | None = 2.5
+        self.restore_warnings: Sequence[str] = ()
         self._marks = 0
 
     def add(self, name: str, disks: dict[str, bytearray], **more: Any) -> Machine:
@@ -294,7 +296,7 @@ class MemoryPlatform:
             disk.name: MemoryTarget(output=f"/new/{disk.name}", size_bytes=disk.size_bytes, faults=self.faults)
             for disk in plan.disks
         }
-        made = MemoryTargetMachine(platform=self, plan=plan, targets=targets)
+        made = MemoryTargetMachine(platform=self, plan=plan, targets=targets, warnings=self.restore_warnings)
         self.made.append(made)
         try:
             yield made

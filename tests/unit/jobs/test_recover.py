@@ -73,6 +73,14 @@ def test_a_silent_agent_is_a_warning_only_if_the_machine_had_one(had_agent: bool
     assert len(result.warnings) == warnings
 
 
+def test_what_will_not_be_as_it_was_is_told_and_kept_in_the_result() -> None:
+    platform, watcher = MemoryPlatform(), Watcher()
+    repository, point = protected(platform)
+    platform.restore_warnings = ("its TPM state is not in the point",)
+    result = recover_machine(repository, point, platform, wanted(), progress=watcher)
+    assert watcher.warnings == list(result.warnings) == ["its TPM state is not in the point"]
+
+
 def test_a_machine_that_does_not_start_is_still_whole_and_the_error_says_so() -> None:
     platform = MemoryPlatform()
     repository, point = protected(platform)

@@ -111,7 +111,7 @@ def _identify(path: Path, wanted_by: str) -> tuple[int, int]:
     try:
         status = path.stat()
     except FileNotFoundError as error:
-        raise NotFoundError(f"{path} does not exist{wanted_by}") from error
+        raise NotFoundError(f"{path} does not exist{wanted_by}", hint="check the path") from error
     except OSError as error:
         raise FailedError(f"cannot read {path}{wanted_by}: {error.strerror}") from error
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISBLK(status.st_mode):

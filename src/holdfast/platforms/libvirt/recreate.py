@@ -16,7 +16,7 @@ from holdfast.platforms.errors import is_full
 from holdfast.platforms.files.target import TargetFile
 from holdfast.platforms.libvirt.agent import AgentError, GuestAgent
 from holdfast.platforms.libvirt.calls import asking
-from holdfast.platforms.libvirt.domain_xml import parse, read_disks
+from holdfast.platforms.libvirt.domain_xml import agent_state, parse, read_disks
 from holdfast.platforms.libvirt.rewrite import NewPlaces, Rewritten, rewrite
 
 _PING_S = 1.0
@@ -62,8 +62,10 @@ class LibvirtTarget:
             self._domain.create()
 
     def wait_for_agent(self, timeout_s: float) -> float | None:
-        """Seconds from `start` until the guest agent answered; None if it did not in time."""
+        """Seconds from `start` until the guest agent answered; None if it did not in time, or has no channel to."""
         assert self._domain is not None, "started before it is waited for"
+        if agent_state(self._rewritten.xml) == "none":
+            return None
         agent = GuestAgent(self._domain)
         while (waited := time.monotonic() - self._started_at) < timeout_s:
             try:
