@@ -41,25 +41,43 @@ def rewrite(
 
     `old` is None for a new tree and may be shallower than `depth`, where its disk has grown.
     """
-    top = old.top if old else None
-    for level in range(old.depth if old else depth, depth):
-        top = put(encode_page(level + 1, {0: top})) if top else None
     rows = [RegionLeaf(region, changed[region]) for region in sorted(changed)]
-    return _rewrite(top, depth, rows, read, put) if rows else top
+    top = _Subtree(old.top, old.depth) if old and old.top else None
+    return _rewrite(top, depth, rows, read, put)
 
 
-def _rewrite(old: bytes | None, level: int, rows: Sequence[RegionLeaf], read: ReadNode, put: PutNode) -> bytes | None:
+class _Subtree(NamedTuple):
+    """A node of the old tree, and its level."""
+
+    node: bytes
+    level: int
+
+
+def _rewrite(
+    old: _Subtree | None, level: int, rows: Sequence[RegionLeaf], read: ReadNode, put: PutNode
+) -> bytes | None:
+    if not rows and (old is None or old.level == level):
+        return old.node if old else None
     if level == 0:
         return rows[0].leaf
-    children = decode_page(read(old), level) if old else {}
+    children = _children(old, level, read)
     span = FAN_OUT ** (level - 1)
-    for slot, group in groupby(rows, lambda row: row.region // span % FAN_OUT):
-        child = _rewrite(children.get(slot), level - 1, list(group), read, put)
-        if child:
-            children[slot] = child
-        else:
-            children.pop(slot, None)
-    return put(encode_page(level, children)) if children else None
+    groups = {slot: list(group) for slot, group in groupby(rows, lambda row: row.region // span % FAN_OUT)}
+    rewritten = {
+        slot: child
+        for slot in sorted(children.keys() | groups.keys())
+        if (child := _rewrite(children.get(slot), level - 1, groups.get(slot, ()), read, put))
+    }
+    return put(encode_page(level, rewritten)) if rewritten else None
+
+
+def _children(old: _Subtree | None, level: int, read: ReadNode) -> dict[int, _Subtree]:
+    """What stands below `level` before the rewrite: the children of `old`, or `old` where the tree grows above it."""
+    if old is None:
+        return {}
+    if old.level < level:
+        return {0: old}
+    return {slot: _Subtree(child, level - 1) for slot, child in decode_page(read(old.node), level).items()}
 
 
 def _leaves_below(node: bytes, level: int, first: int, read: ReadNode) -> Iterator[RegionLeaf]:
