@@ -66,6 +66,7 @@ def seal_key(purpose: bytes, salt: bytes) -> bytes:
 
 DATA_KEY = hkdf(CONTENT_SECRET, b"holdfast 1 content data id")
 NODE_KEY = hkdf(CONTENT_SECRET, b"holdfast 1 content node id")
+CUT_KEY = hkdf(CONTENT_SECRET, b"holdfast 1 content cut")
 MAC_KEY = hkdf(CONTENT_SECRET, b"holdfast 1 content config mac")
 SLOT_ROOT = Argon2id(salt=KDF_SALT, length=32, iterations=1, lanes=1, memory_cost=64).derive(PASSPHRASE)
 
@@ -266,13 +267,29 @@ def _derived() -> Iterator[tuple[str, bytes]]:
     yield "slot root", SLOT_ROOT
     yield "data id key", DATA_KEY
     yield "node id key", NODE_KEY
-    yield "cut key", hkdf(CONTENT_SECRET, b"holdfast 1 content cut")
+    yield "cut key", CUT_KEY
+    yield from _fingerprint(DISK[:4096])
     yield "configuration MAC key", MAC_KEY
     yield "key of the data pack's records", seal_key(b"pack", SALTS["data"])
     yield "key of the data pack's table", seal_key(b"table", SALTS["data"])
     yield "id of the segment", SEGMENT
     yield "id of the leaf", LEAF_ID
     yield "id of the root", ROOT_ID
+
+
+def _fingerprint(block: bytes) -> Iterator[tuple[str, bytes]]:
+    """What decides whether the block is a candidate."""
+    x = struct.unpack("<514Q", blake3(b"holdfast cut 1", key=CUT_KEY).digest(length=8 * 514))
+    f = sum(word * (m | 1) for word, m in zip(struct.unpack("<512Q", block), x, strict=False)) % 2**64
+    mixed = (f ^ x[512]) * (x[513] | 1) % 2**64
+    for name, number in (
+        ("x[0]", x[0]),
+        ("salt", x[512]),
+        ("odd", x[513] | 1),
+        ("f", f),
+        ("(f xor salt) · odd", mixed),
+    ):
+        yield f"cutting the segment's block: {name}, a number", number.to_bytes(8, "big")
 
 
 def _table(title: str, rows: Iterator[tuple[str, bytes]]) -> list[str]:
