@@ -72,7 +72,7 @@ def test_the_product_cuts_as_the_page_says(seed: int, bits: int) -> None:
 
 def cut_by_the_page(key: bytes, rule: Cut, blocks: list[bytes]) -> list[tuple[int, int]]:
     """The section on cutting, word by word: (first block, blocks) of each segment."""
-    x = struct.unpack("<514Q", blake3(b"holdfast cut 1", key=key).digest(length=8 * 514))
+    x: tuple[int, ...] = struct.unpack("<514Q", blake3(b"holdfast cut 1", key=key).digest(length=8 * 514))
 
     def is_candidate(block: bytes) -> bool:
         f: int = sum(w * (m | 1) for w, m in zip(struct.unpack("<512Q", block), x, strict=False)) & MASK
