@@ -72,10 +72,15 @@ class Check:
         self._sound_leaves: set[bytes] = set()
 
     def run(self) -> CheckReport:
-        """Small objects first, then every pack, then every point down to its segments."""
+        """Small objects first, then every pack, then every point down to its segments.
+
+        Log, index and names are read in the reverse of the order in which a writer makes them durable: what the log
+        says stands in this index, and what this index says has a name. So a backup meanwhile is not taken for damage.
+        """
+        self._read_log()
+        self._records.load_index()
         self._objects = dict(self._storage.list(""))
         self._check_small_objects()
-        self._check_index()
         self._check_packs()
         reached = list(_joined(self._check_points()))
         named = {damage.object for damage in reached}
@@ -93,18 +98,22 @@ class Check:
         self._read_bytes += len(blob)
         return blob
 
+    def _read_log(self) -> None:
+        try:
+            self._log.read()
+            self._log.require_no_hole()
+        except HoldfastError:
+            self._hurt[entry_name(self._log.head.number + 1)] = "missing"
+
     def _check_small_objects(self) -> None:
-        self._progress.step("Checking configuration, keys and log")
+        self._progress.step("Checking configuration, keys, log and index")
         for name in configuration.NAMES:
             self._judge(name, self._config_is_sound)
         for prefix, kind in (("keys/", SLOT), ("log/", ENTRY)):
             for name in self._below(prefix):
                 self._judge(name, partial(_twin_is_sound, kind, name))
-        try:
-            self._log.read()
-            self._log.require_no_hole()
-        except HoldfastError:
-            self._hurt.setdefault(entry_name(self._log.head.number + 1), "missing")
+        for name in self._below("index/"):
+            self._judge(name, partial(self._index_object_is_sound, name))
 
     def _judge(self, name: str, sound: Callable[[bytes], bool]) -> None:
         """Read an object and note it if it is missing, unreadable or not as written."""
@@ -119,11 +128,6 @@ class Check:
     def _config_is_sound(self, blob: bytes) -> bool:
         _, body, mac = configuration.decode(blob, "config")
         return self._keys.config_mac(body) == mac
-
-    def _check_index(self) -> None:
-        for name in self._below("index/"):
-            self._judge(name, partial(self._index_object_is_sound, name))
-        self._records.load_index()
 
     def _index_object_is_sound(self, name: str, blob: bytes) -> bool:
         decode_index_object(self._keys, blob, name)
