@@ -41,12 +41,9 @@ SERVER = Recipe(
 )
 SIBLING = Recipe(
     name="sibling",
-    size_gib=3,
+    size_gib=2,
     uuid="5eed0000-0000-4000-8000-00000000000b",
-    packages=(
-        *("linux-image-amd64", "apache2", "mariadb-server", "php", "nodejs", "openjdk-17-jdk-headless", "emacs-nox"),
-        *("build-essential", "git"),
-    ),
+    packages=("linux-image-amd64", "apache2", "mariadb-server", "php", "nodejs", "build-essential"),
 )
 
 
