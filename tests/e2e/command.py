@@ -97,6 +97,7 @@ class Site:
             "HOLDFAST_REPOSITORY": str(self.repository),
             "HOLDFAST_PASSPHRASE": PASSPHRASE,
             "XDG_CACHE_HOME": str(self.home / "cache"),
+            **self.environment,
             **changes,
         }
         return {name: value for name, value in {**foreign, **ours}.items() if value is not None}
