@@ -134,6 +134,10 @@ class Index:
                 runs[-2:] = [_merged(runs[-2:])]
             self._runs = tuple(runs)
 
+    def __len__(self) -> int:
+        """Places known; it grows with each pack that is added."""
+        return sum(len(run) for run in self._runs)
+
     def knows_pack(self, name: str) -> bool:
         """Whether the pack of that name has been added."""
         return name in self._numbers

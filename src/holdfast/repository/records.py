@@ -64,8 +64,8 @@ class Records:
         self._scratch = _Scratch()
         self.damaged_index_objects: list[str] = []
 
-    def load_index(self) -> bool:
-        """Take in index objects that have appeared; whether there were any.
+    def load_index(self) -> None:
+        """Take in index objects that have appeared.
 
         For a damaged one the packs that nothing else lists are read for their own tables.
         """
@@ -83,17 +83,18 @@ class Records:
             if damaged:
                 self.damaged_index_objects += damaged
                 self._load_unlisted_packs()
-            return bool(fresh)
 
     def read(self, wanted: bytes, id_key: bytes) -> bytes:
         """The plain bytes of one segment or node, from any good copy. Raises BlockMissingError."""
         while True:
+            known = len(self.index)
             for place in self.index.copies(wanted):
                 try:
                     return self._read_place(place, wanted, id_key)
                 except HoldfastError:
                     continue
-            if not self.load_index():
+            self.load_index()
+            if len(self.index) == known:  # not whether this call found anything: another thread's may have
                 message = f"no good copy of block {wanted.hex()[:16]} is left in the repository"
                 raise BlockMissingError(message, hint="run `holdfast repository check`", code="block-missing")
 
