@@ -1,5 +1,6 @@
 """`python -m demo`: run the demo, write build/demo.json, end with the status that tells how it went."""
 
+import argparse
 import json
 import os
 import signal
@@ -23,6 +24,9 @@ _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def main() -> int:
     """Run the demo and return its exit status."""
+    parser = argparse.ArgumentParser(prog="demo", description="Protect a real guest twice and recover both points.")
+    parser.add_argument("--result", type=Path, default=_RESULT, metavar="PATH", help="where the result goes, as JSON")
+    result = parser.parse_args().result
     for number in _INTERRUPTS:
         signal.signal(number, _interrupt)
     screen = Screen()
@@ -33,10 +37,10 @@ def main() -> int:
         error, status = _explain(problem)
         screen.fail(error["message"], error["hint"])
         with suppress(PermissionError):  # build/ is root's after an earlier run, and this may not be root
-            _write_result({"ok": False, "error": error})
+            _write({"ok": False, "error": error}, result)
         return status
     screen.conclude(report)
-    _write_result({"ok": True, **asdict(report)})
+    _write({"ok": True, **asdict(report)}, result)
     return 0
 
 
@@ -60,11 +64,11 @@ def _explain(problem: BaseException) -> tuple[dict[str, str], int]:
             return {"kind": "failed", "message": f"{problem!r}", "hint": "", "code": "internal"}, 1
 
 
-def _write_result(result: dict[str, Any]) -> None:
-    """Replace the result at once, so that nobody reads half of it."""
-    draft = _RESULT.with_name(f"demo.{os.getpid()}.partial")
-    draft.write_text(json.dumps(result, indent=2) + "\n")
-    draft.replace(_RESULT)
+def _write(value: dict[str, Any], path: Path) -> None:
+    """Replace the file at once, so that nobody reads half of it."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    draft.write_text(json.dumps(value, indent=2) + "\n")
+    draft.replace(path)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from demo.program import Event
@@ -36,8 +36,7 @@ class Screen:
         columns = (
             TextColumn("  {task.description}", markup=False),
             BarColumn(bar_width=24),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
+            TextColumn("{task.fields[amount]}", markup=False),
         )
         with Progress(*columns, console=self._console, transient=True) as bars:
             yield _Bar(bars).hear
@@ -51,12 +50,14 @@ class Screen:
 
     def conclude(self, report: "Report") -> None:
         """The table at the end."""
-        table = Table("POINT", "CAPTURE", "READ", "STORED", "FROZEN", "AGENT AFTER", "PROVED", box=SIMPLE_HEAD)
+        table = Table(box=SIMPLE_HEAD)
+        for heading in ("POINT", "CAPTURE", "READ", "STORED", "FROZEN", "AGENT", "PROVED"):
+            table.add_column(heading, no_wrap=True)
         for backup, recovery in zip(report.backups, report.recoveries, strict=True):
             frozen = backup["freeze_ms"]
             table.add_row(
                 backup["point"],
-                f"{backup['capture']}, {backup['consistency']}",
+                backup["capture"],
                 decimal(backup["read_bytes"]),
                 decimal(backup["stored_bytes"]),
                 "no" if frozen is None else f"{frozen:.0f} ms",
@@ -73,17 +74,20 @@ class Screen:
 
 
 class _Bar:
-    """One bar that follows the program's phases."""
+    """The bar of the program's present phase; one that tells no bytes just moves."""
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
-        self._task = bars.add_task("", total=None)
+        self._phase = bars.add_task("", total=None, amount="")
 
     def hear(self, event: Event) -> None:
         """Show one event."""
         if event["type"] == "step":
-            self._bars.reset(self._task, description=event["step"], total=None)
+            self._bars.remove_task(self._phase)
+            self._phase = self._bars.add_task(event["step"], total=None, amount="")
         elif event["type"] == "progress":
-            self._bars.update(self._task, completed=event["done_bytes"], total=event["total_bytes"])
+            done, total = event["done_bytes"], event["total_bytes"]
+            amount = f"{decimal(done)} of {decimal(total)}"
+            self._bars.update(self._phase, completed=done, total=total, amount=amount)
         elif event["type"] == "warning":
             self._bars.console.print(f"  warning: {event['message']}", markup=False)
