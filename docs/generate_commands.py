@@ -32,6 +32,10 @@ interface; tables and wording are not.
 | 9 | somebody else is at it, try later |
 | 130, 143 | interrupted by SIGINT, SIGTERM |
 
+An option comes before its variable: `HOLDFAST_REPOSITORY`, `HOLDFAST_PASSPHRASE`, `HOLDFAST_PASSPHRASE_FILE`,
+`HOLDFAST_PASSPHRASE_COMMAND`, `HOLDFAST_CONNECT`. `HOLDFAST_DEBUG=1` shows tracebacks of unexpected errors. What is
+remembered of a repository between runs is disposable and lies in `$XDG_CACHE_HOME/holdfast`.
+
 With `--json`, lists are one array, `info` and `show` one object. `backup`, `restore` and `repository check` print JSON
 lines of type `progress`, `step` and `warning`; the last line is always of type `end`, with `state` (`done`, `warnings`,
 `failed`), `exit` and `results`. Errors go to stderr as `{"error": {"kind", "message", "hint", "code"}, "exit"}`.

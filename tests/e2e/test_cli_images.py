@@ -3,6 +3,7 @@
 The oracle is a copy of each image, taken when it was backed up.
 """
 
+import json
 import random
 import re
 import shutil
@@ -331,6 +332,34 @@ def test_damage_is_reported_by_the_check_and_never_restored_as_if_whole(protecte
             assert (done.status, done.error["kind"], done.end["state"]) == (1, "damaged", "failed")
             assert not [path for path in tmp_path.glob("out*") if path.suffix != ".partial"]
     assert failed, "the flipped byte was in no disk's data"
+
+
+def test_a_repository_put_back_to_an_older_copy_is_noticed_and_still_works(tmp_path: Path) -> None:
+    site = Site(home=tmp_path)
+    site.create()
+    write_disk(tmp_path / "a.raw", MIB, seed=5)
+    site.back_up("a", "a.raw")
+    shutil.copytree(site.repository, tmp_path / "older")
+    site.back_up("a", "a.raw")
+    shutil.rmtree(site.repository)
+    (tmp_path / "older").rename(site.repository)
+
+    done = site.run("backup", "--name", "a", "--image", "a.raw", "--json")
+    assert (done.status, done.end["state"]) == (3, "warnings")
+    (warning,) = [event for event in done.events if event["type"] == "warning"]
+    assert "rolled back" in warning["message"]
+    assert done.end["results"][0]["point"]
+    assert site.run("backup", "--name", "a", "--image", "a.raw").status == 0, "it is told once"
+
+
+def test_a_listing_of_a_repository_put_back_says_so_beside_the_list(protected: Protected, tmp_path: Path) -> None:
+    site = Site(home=tmp_path)
+    shutil.copytree(protected.site.repository, site.repository)
+    assert site.run("point", "list").err == ""
+    max((site.repository / "log").iterdir()).unlink()
+    done = site.run("point", "list", "--json")
+    assert (done.status, len(done.value)) == (0, 1)
+    assert "rolled back" in json.loads(done.err)["warning"]
 
 
 def test_an_image_that_is_a_directory_or_rubbish_never_becomes_a_point(protected: Protected, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ noticed, although each of its objects is genuine.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -13,27 +14,27 @@ import msgspec
 from holdfast.repository import Head, Repository
 
 
-def cache_directory(environment: Mapping[str, str]) -> Path:
-    """Where disposable state belongs: the XDG Base Directory Specification's cache home."""
-    return Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "holdfast"
-
-
-def notice_rollback(repository: Repository, cache: Path) -> str | None:
-    """What the user must know if the log does not continue what was seen here last; then remembers the log as it is.
+@contextmanager
+def remembering(repository: Repository, cache: Path, warn: Callable[[str], None]) -> Iterator[None]:
+    """Warn if the log does not continue what was seen here last; at the end, remember it as it is by then.
 
     A cache that cannot be read or written remembers nothing and fails nothing.
     """
     file = cache / repository.id / "head.json"
-    warning = _contradiction(repository, _recall(file))
-    _remember(file, repository.log.read())
-    return warning
+    repository.log.read()
+    if warning := _contradiction(repository, _recall(file)):
+        warn(warning)
+    try:
+        yield
+    finally:
+        _remember(file, repository.log.head)
 
 
 def _contradiction(repository: Repository, seen: Head | None) -> str | None:
     if seen is None:
         return None
     where = repository.storage.url
-    present = repository.log.read().number
+    present = repository.log.head.number
     if present < seen.number:
         return f"{where} was rolled back: its log had {seen.number} entries when last seen here, and has {present} now"
     if repository.log.hash_of(seen.number) != seen.hash:

@@ -30,10 +30,11 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositorySettings:
-    """Which repository, and where its passphrase comes from."""
+    """Which repository, where its passphrase comes from, and where what we remember of it is kept."""
 
     directory: Path
     passphrase: PassphraseSource
+    cache: Path
 
 
 def read_repository_settings(
@@ -46,6 +47,7 @@ def read_repository_settings(
     return RepositorySettings(
         directory=find_repository(options, environment),
         passphrase=_find_passphrase(options, environment, ask),
+        cache=_cache_directory(environment),
     )
 
 
@@ -67,6 +69,11 @@ def find_connection(option: str | None, environment: Mapping[str, str]) -> str:
             code="no-connection",
         )
     return uri
+
+
+def _cache_directory(environment: Mapping[str, str]) -> Path:
+    """Where disposable state belongs: the cache home of the XDG Base Directory Specification."""
+    return Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "holdfast"
 
 
 def _find_passphrase(

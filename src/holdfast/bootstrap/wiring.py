@@ -6,24 +6,29 @@ runs where nothing is installed.
 
 # ruff: noqa: PLC0415
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from holdfast import repository
 from holdfast.bootstrap.passphrase import obtain_passphrase
+from holdfast.bootstrap.remembered import remembering
 from holdfast.bootstrap.settings import RepositorySettings
 from holdfast.core.ports import Capture, Platform, TargetDisk
 from holdfast.repository.storage.local import LocalDirectory
 
 
-def open_repository(settings: RepositorySettings) -> repository.Repository:
-    """Open the repository. The directory is looked at before the passphrase is, so that no one is asked in vain.
+@contextmanager
+def open_repository(settings: RepositorySettings, warn: Callable[[str], None]) -> Iterator[repository.Repository]:
+    """Open the repository, and warn if it is not what it was when it was open here last.
 
-    Raises NotFoundError, DeniedError, RefusedError for a newer format, DamagedError.
+    The directory is looked at before the passphrase is, so that no one is asked in vain. Raises NotFoundError,
+    DeniedError, RefusedError for a newer format, DamagedError.
     """
     storage = LocalDirectory.open(settings.directory)
-    return repository.open_repository(storage, obtain_passphrase(settings.passphrase))
+    opened = repository.open_repository(storage, obtain_passphrase(settings.passphrase))
+    with remembering(opened, settings.cache, warn):
+        yield opened
 
 
 def create_repository(settings: RepositorySettings) -> repository.Repository:

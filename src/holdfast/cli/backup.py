@@ -81,12 +81,12 @@ def backup(context: click.Context, /, machines: tuple[str, ...], **said: Any) ->
     common = Common.of(context)
     with stream(common) as run:
         wanted = _images_wanted(context, machines, said) or _machines_wanted(machines, said)
-        repository = open_repository(common.repository())
-        match wanted:
-            case _Images():
-                _protect_images(run, repository, wanted)
-            case _Machines():
-                _protect_machines(run, repository, wanted)
+        with open_repository(common.repository(), run.warn) as repository:
+            match wanted:
+                case _Images():
+                    _protect_images(run, repository, wanted)
+                case _Machines():
+                    _protect_machines(run, repository, wanted)
     return run.exit_status
 
 

@@ -1,5 +1,6 @@
 """The options of every command, accepted before and after the verb; the later one counts."""
 
+import json
 import os
 import sys
 from dataclasses import dataclass
@@ -35,6 +36,10 @@ class Common:
             json=said.get("json", False),
             verbose=said.get("verbose", False) or bool(os.environ.get("HOLDFAST_DEBUG")),
         )
+
+    def warn(self, text: str) -> None:
+        """Tell the user on stderr, beside whatever the command prints."""
+        click.echo(json.dumps({"warning": text}) if self.json else f"warning: {text}", err=True)
 
     def repository(self) -> RepositorySettings:
         """Settings of an existing repository; asks for its passphrase if nothing else gives it."""

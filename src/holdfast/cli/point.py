@@ -24,8 +24,8 @@ def list_points(context: click.Context, machine: str | None) -> None:
     Of one MACHINE, given by its id or a name it has borne, or of all.
     """
     common = Common.of(context)
-    repository = open_repository(common.repository())
-    points = in_order(repository.points()) if machine is None else points_of(repository.points(), machine)
+    with open_repository(common.repository(), common.warn) as repository:
+        points = in_order(repository.points()) if machine is None else points_of(repository.points(), machine)
     if common.json:
         print_json([point_shape(each, repository.id) for each in points])
     else:
@@ -44,8 +44,8 @@ def show_point(context: click.Context, reference: str) -> None:
     """
     common = Common.of(context)
     wanted = parse_reference(reference)
-    repository = open_repository(common.repository())
-    chosen = select_point(repository.points(), wanted)
+    with open_repository(common.repository(), common.warn) as repository:
+        chosen = select_point(repository.points(), wanted)
     if common.json:
         print_json(point_shape(chosen, repository.id))
         return

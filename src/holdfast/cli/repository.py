@@ -36,7 +36,8 @@ def create(context: click.Context) -> None:
 def info(context: click.Context) -> None:
     """Tell what the repository holds and how much room that takes."""
     common = Common.of(context)
-    _show(open_repository(common.repository()).info(), as_json=common.json)
+    with open_repository(common.repository(), common.warn) as opened:
+        _show(opened.info(), as_json=common.json)
 
 
 @repository.command(cls=StreamCommand, examples="holdfast repository check --repository /srv/backup")
@@ -49,13 +50,14 @@ def check(context: click.Context) -> int:
     """
     common = Common.of(context)
     with stream(common) as run:
-        opened = open_repository(common.repository())
-        with run.watch(opened.storage.url, kind="repository") as progress:
-            report = opened.check(progress)
-        run.result(report, _report_lines(report))
+        with open_repository(common.repository(), run.warn) as opened:
+            with run.watch(opened.storage.url, kind="repository") as progress:
+                report = opened.check(progress)
+            run.result(report, _report_lines(report))
         if not report.ok:
+            findings = "1 finding" if len(report.damage) == 1 else f"{len(report.damage)} findings"
             raise DamagedError(
-                f"the repository is damaged: {len(report.damage)} findings",
+                f"the repository is damaged: {findings}",
                 hint="points that are not named restore exactly; back up the machines that are named again",
             )
     return run.exit_status

@@ -54,12 +54,12 @@ def disk(context: click.Context, reference: str, disk: str, output: Path, image_
     common = Common.of(context)
     with stream(common) as run:
         wanted = parse_reference(reference)
-        repository = open_repository(common.repository())
-        point = select_point(repository.points(), wanted)
-        chosen = select_disk(point, disk)
-        with run.watch(point.machine) as progress:
-            target = target_file(output.absolute(), chosen.size_bytes, image_format or _format_of(output))
-            result = recover_disk(repository, point, chosen, target, progress=progress)
+        with open_repository(common.repository(), run.warn) as repository:
+            point = select_point(repository.points(), wanted)
+            chosen = select_disk(point, disk)
+            with run.watch(point.machine) as progress:
+                target = target_file(output.absolute(), chosen.size_bytes, image_format or _format_of(output))
+                result = recover_disk(repository, point, chosen, target, progress=progress)
         run.result(result, _lines(result), warnings=result.warnings)
     return run.exit_status
 
@@ -102,10 +102,10 @@ def machine(context: click.Context, /, reference: str, **said: Any) -> int:
             agent_timeout_s=said["agent_timeout"],
         )
         uri = find_connection(said["uri"], os.environ)
-        repository = open_repository(common.repository())
-        point = select_point(repository.points(), wanted)
-        with connect(uri) as platform, run.watch(new_machine.name) as progress:
-            result = recover_machine(repository, point, platform, new_machine, progress=progress)
+        with open_repository(common.repository(), run.warn) as repository, connect(uri) as platform:
+            point = select_point(repository.points(), wanted)
+            with run.watch(new_machine.name) as progress:
+                result = recover_machine(repository, point, platform, new_machine, progress=progress)
         run.result(result, _lines(result), warnings=result.warnings)
     return run.exit_status
 

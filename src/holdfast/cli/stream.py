@@ -42,6 +42,14 @@ class Stream:
         """Progress of the work on one machine, or on another `kind` of thing."""
         return nullcontext(JsonProgress({kind: name}, emit)) if self.common.json else shown_to_people(name)
 
+    def warn(self, text: str) -> None:
+        """Something the user must know that is no one machine's affair."""
+        self.statuses.append(WITH_WARNINGS)
+        if self.common.json:
+            emit({"type": "warning", "message": text})
+        else:
+            self.common.warn(text)
+
     def result(self, value: Any, lines: Sequence[str], *, warnings: Sequence[str] = ()) -> None:
         """The work on one machine is done: remember `value` for the end, print `lines` for people."""
         self.statuses.append(WITH_WARNINGS if warnings else 0)
