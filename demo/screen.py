@@ -50,7 +50,7 @@ class Screen:
 
     def conclude(self, report: "Report") -> None:
         """The table at the end."""
-        table = Table(box=SIMPLE_HEAD)
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for heading in ("POINT", "CAPTURE", "READ", "STORED", "FROZEN", "AGENT", "PROVED"):
             table.add_column(heading, no_wrap=True)
         for backup, recovery in zip(report.backups, report.recoveries, strict=True):
