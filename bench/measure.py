@@ -44,6 +44,7 @@ def run(
 ) -> Timing:
     """Run a program to its end and print what it took. Raises RunError unless its exit status is accepted."""
     words = [str(word) for word in argv]
+    os.sync()  # what earlier work left to write is not this run's
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         start = time.monotonic()
         process = subprocess.Popen(
@@ -86,7 +87,6 @@ def interleave(sides: Mapping[str, Callable[[], Timing]], *, rounds: int = ROUND
     for number in range(1, rounds + 1):
         for name, side in sides.items():
             say(f"round {number} of {rounds}: {name}")
-            os.sync()  # what an earlier side left to write is not this side's work
             timings[name].append(side())
     return timings
 
