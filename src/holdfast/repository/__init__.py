@@ -8,7 +8,7 @@ from holdfast.repository.check import CheckReport, Damage
 from holdfast.repository.cut import Piece
 from holdfast.repository.disk import StoredDisk
 from holdfast.repository.keys import KdfCost
-from holdfast.repository.log import Committed
+from holdfast.repository.log import Committed, Head
 from holdfast.repository.nodes import depth_of, encode_leaf
 from holdfast.repository.records import BlockMissingError, ReadRun
 from holdfast.repository.repository import (
@@ -31,6 +31,7 @@ __all__ = [
     "CheckReport",
     "Committed",
     "Damage",
+    "Head",
     "KdfCost",
     "Lane",
     "LocalDirectory",

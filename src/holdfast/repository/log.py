@@ -63,8 +63,8 @@ class _Commit(msgspec.Struct, frozen=True):
 class Head(msgspec.Struct, frozen=True):
     """How far the log has been read: the last entry's number, and the hash of its payload in hex."""
 
-    number: int = 0
-    hash: str = _BEGINNING
+    number: int
+    hash: str
 
 
 class Committed(NamedTuple):
@@ -81,8 +81,17 @@ class Log:
         self._storage = storage
         self._keys = keys
         self._reading = threading.Lock()
-        self.head = Head()
+        self._hashes = [_BEGINNING]
         self._points: dict[str, RestorePoint] = {}
+
+    @property
+    def head(self) -> Head:
+        """The last entry that has been read."""
+        return Head(len(self._hashes) - 1, self._hashes[-1])
+
+    def hash_of(self, number: int) -> str | None:
+        """The payload hash (hex) of an entry that has been read."""
+        return self._hashes[number] if number < len(self._hashes) else None
 
     def points(self) -> list[RestorePoint]:
         """The points of the entries read so far, by capture time."""
@@ -174,7 +183,7 @@ class Log:
         if header.kind == "commit":
             for stored in msgspec.json.decode(body, type=_Commit).points:
                 self._points[stored.id] = stored
-        self.head = Head(number, blake3(payload).hexdigest())
+        self._hashes.append(blake3(payload).hexdigest())
 
 
 def entry_name(number: int) -> str:
