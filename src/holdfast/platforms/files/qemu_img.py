@@ -1,12 +1,10 @@
 """The one door to qemu-img."""
 
-import json
 import os
 import subprocess
 from pathlib import Path
 
 from holdfast.core.errors import ConflictError, FailedError, FullError, HoldfastError
-from holdfast.platforms.files.chain import ImageFormat, image_device
 
 _TIMEOUT_S = 120.0
 
@@ -24,18 +22,6 @@ def add_bitmap(path: Path, name: str) -> None:
 def remove_bitmap(path: Path, name: str) -> None:
     """Remove a bitmap. Raises ConflictError if the image is in use, FailedError."""
     _run("bitmap", "--remove", "-f", "qcow2", str(path), name, about=path)
-
-
-def is_in_use(path: Path, image_format: ImageFormat) -> bool:
-    """Whether a QEMU process has the image open for writing, as its locks tell. Raises FailedError."""
-    device = image_device(path, image_format)
-    if image_format == "qcow2":
-        device["backing"] = None
-    try:
-        _run("info", "json:" + json.dumps(device), about=path)
-    except ConflictError:
-        return True
-    return False
 
 
 def _run(verb: str, *arguments: str, about: Path) -> None:

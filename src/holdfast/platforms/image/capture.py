@@ -11,8 +11,8 @@ from holdfast.core.errors import FailedError, RefusedError, UsageError
 from holdfast.core.point import Consistency
 from holdfast.core.ports import CapturedDisk
 from holdfast.platforms.files.chain import Chain, block_device, declared_format, read_chain
+from holdfast.platforms.files.locks import is_in_use
 from holdfast.platforms.files.qcow2 import has_magic
-from holdfast.platforms.files.qemu_img import is_in_use
 from holdfast.platforms.files.raw import RawDisk, raw_size
 from holdfast.platforms.files.witness import Witness
 from holdfast.platforms.nbd.client import served_size
@@ -112,7 +112,7 @@ def _read_chains(disks: Mapping[str, Path]) -> dict[str, Chain]:
 
 
 def _find_in_use(chains: Iterable[Chain]) -> Path | None:
-    return next((chain[0].path for chain in chains if is_in_use(chain[0].path, chain[0].format)), None)
+    return next((chain[0].path for chain in chains if is_in_use(chain[0].path)), None)
 
 
 def _doubts(chain: Chain) -> Iterator[str]:

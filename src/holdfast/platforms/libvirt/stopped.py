@@ -19,7 +19,8 @@ from holdfast.core.errors import ConflictError, FailedError, HoldfastError, Refu
 from holdfast.core.point import Consistency
 from holdfast.core.ports import Baseline, CapturedDisk, CaptureOptions
 from holdfast.platforms.files.chain import block_device
-from holdfast.platforms.files.qemu_img import add_bitmap, is_in_use
+from holdfast.platforms.files.locks import is_in_use
+from holdfast.platforms.files.qemu_img import add_bitmap
 from holdfast.platforms.files.raw import RawDisk
 from holdfast.platforms.files.witness import Witness
 from holdfast.platforms.libvirt.calls import asking
@@ -152,7 +153,7 @@ def _refuse_unreadable(surveyed: Survey) -> None:
                 f"disk {disk.name} of {surveyed.name}, which is off, cannot be read: {disk.markable.obstacle}",
                 hint="start the machine and back it up running",
             )
-        if is_in_use(disk.path, disk.chain[0].format):
+        if is_in_use(disk.path):
             raise ConflictError(
                 f"{surveyed.name} is off, but {disk.path} is in use by another process",
                 hint="find out which, and end it",
