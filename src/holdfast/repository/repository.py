@@ -12,7 +12,7 @@ from holdfast.repository import config as configuration
 from holdfast.repository import framing
 from holdfast.repository import keys as keyring
 from holdfast.repository.check import Check, CheckReport
-from holdfast.repository.config import FORMAT, Config
+from holdfast.repository.config import FORMAT, Config, Cut
 from holdfast.repository.cut import Cutter
 from holdfast.repository.disk import StoredDisk
 from holdfast.repository.framing import SLOT
@@ -107,7 +107,9 @@ class Repository:
         return Check(self.storage, self.config, self.keys, progress).run()
 
 
-def create_repository(storage: Storage, passphrase: bytes, *, cost: KdfCost | None = None) -> Repository:
+def create_repository(
+    storage: Storage, passphrase: bytes, *, cost: KdfCost | None = None, cut: Cut | None = None
+) -> Repository:
     """Make a new repository in an empty storage. The configuration comes last: before it there is no repository."""
     identity = os.urandom(16)
     keys = keyring.new_keys(identity)
@@ -115,7 +117,7 @@ def create_repository(storage: Storage, passphrase: bytes, *, cost: KdfCost | No
     now = datetime.now(UTC)
     slot = keyring.wrap(keys, seed, passphrase, cost or KdfCost())
     storage.put("keys/1", [framing.twin(SLOT, slot)])
-    config = Config(format=FORMAT, id=identity.hex(), created_at=now, signing_key=public)
+    config = Config(format=FORMAT, id=identity.hex(), created_at=now, cut=cut or Cut(), signing_key=public)
     Log(storage, keys).create(now)
     for name in reversed(configuration.NAMES):
         storage.put(name, [configuration.encode(config, keys)])

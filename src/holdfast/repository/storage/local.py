@@ -6,7 +6,7 @@ A file whose fsync failed is thrown away and written anew from memory: the kerne
 a second fsync of the same file can then succeed without them.
 
 Drafts of dead processes are recognised by their lock, not by a clock: each draft is locked for its life, so one that
-can be locked belongs to nobody.
+can be locked belongs to nobody. Whoever is about to write for the first time sweeps them away.
 """
 
 import errno
@@ -107,6 +107,8 @@ class LocalDirectory:
         """See the port."""
         top = self.path / prefix
         with _errors_naming(top):
+            if top.is_dir():
+                _sync(top)  # whoever named an object may not have come to it yet, and may never
             for folder, folders, names in os.walk(top, onerror=_raise_unless_missing):
                 if Path(folder) == self.path:
                     folders[:] = [name for name in folders if name != _DRAFTS]
@@ -114,18 +116,8 @@ class LocalDirectory:
                     file = Path(folder, name)
                     yield Stored(file.relative_to(self.path).as_posix(), file.stat().st_size)
 
-    def sweep_drafts(self) -> None:
-        """Remove drafts whose process is dead."""
-        with suppress(OSError):
-            for draft in (self.path / _DRAFTS).iterdir():
-                with suppress(OSError), draft.open("rb") as file:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    draft.unlink()
-
     def _draft(self, parts: Sequence[Bytes], verify_share: float) -> "_Draft":
-        folder = self.path / _DRAFTS
-        self._ensure_directory(folder)
-        draft = _Draft(folder / secrets.token_hex(12))
+        draft = _Draft(self._drafts())
         try:
             draft.write(parts)
             draft.read_back(parts, verify_share)
@@ -133,6 +125,14 @@ class LocalDirectory:
             draft.__exit__()
             raise
         return draft
+
+    def _drafts(self) -> Path:
+        """The directory of drafts, swept before its first use."""
+        folder = self.path / _DRAFTS
+        if folder not in self._synced:
+            self._ensure_directory(folder)
+            _sweep(folder)
+        return folder
 
     def _ensure_directory(self, folder: Path) -> None:
         """Exists, and its own name is durable: another process may have made it and not yet synced its parent."""
@@ -147,18 +147,23 @@ class LocalDirectory:
 class _Draft:
     """A file that has no final name yet."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+    def __init__(self, folder: Path) -> None:
+        while True:
+            self.path = folder / secrets.token_hex(12)
+            self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+            if os.fstat(self.descriptor).st_nlink:
+                return
+            os.close(self.descriptor)  # somebody swept it away before it was locked
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(FileNotFoundError):
-            self.path.unlink()
-        os.close(self.descriptor)
+        try:
+            self.path.unlink(missing_ok=True)
+        finally:
+            os.close(self.descriptor)
 
     def write(self, parts: Sequence[Bytes]) -> None:
         """Write all of it, however short the kernel's writes are, and sync."""
@@ -179,7 +184,7 @@ class _Draft:
             for start in _probes(len(view), share):
                 expected = view[start : start + _PROBE_BYTES]
                 os.posix_fadvise(self.descriptor, at + start, len(expected), os.POSIX_FADV_DONTNEED)
-                if os.pread(self.descriptor, len(expected), at + start) != expected:
+                if _read(self.descriptor, len(expected), at + start) != expected:
                     raise OSError(errno.EIO, "what was read back differs from what was written", str(self.path))
             at += len(view)
 
@@ -199,6 +204,23 @@ def _probes(length: int, share: float) -> Iterator[int]:
     starts = range(0, length, _PROBE_BYTES)
     count = min(len(starts), -(-int(length * share) // _PROBE_BYTES))
     return iter(random.sample(starts, count))
+
+
+def _read(descriptor: int, length: int, offset: int) -> bytes:
+    """Bytes of an open file, however short the kernel's reads are; fewer only at its end."""
+    content = b""
+    while len(content) < length and (piece := os.pread(descriptor, length - len(content), offset + len(content))):
+        content += piece
+    return content
+
+
+def _sweep(folder: Path) -> None:
+    """Remove drafts whose process is dead. What cannot be removed is left: it does no harm."""
+    with suppress(OSError):
+        for draft in folder.iterdir():
+            with suppress(OSError), draft.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                draft.unlink()
 
 
 def _sync(path: Path) -> None:

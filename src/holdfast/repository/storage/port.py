@@ -1,6 +1,6 @@
 """The storage port: immutable named objects, created once, durable before `put` returns.
 
-Everything the repository promises rests on four guarantees, which `tests/contract/storage.py` holds every
+Everything the repository promises rests on five guarantees, which `tests/contract/storage.py` holds every
 implementation to:
 
 1. `put` creates or fails; an object never changes and is never seen half-written under its name.
@@ -8,6 +8,7 @@ implementation to:
 3. When `put` raises ObjectExistsError, other bytes stand under that name. When it raises anything else the outcome is
    unknown: the object may or may not be there, whole. Putting the same bytes again is always safe.
 4. What `put` has returned for is seen by every later `get` and `list` of every process.
+5. What `list` has shown right below its prefix survives a power cut, even if its `put` has not returned yet.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,0 +1,33 @@
+"""Every storage keeps the contract, the fault wrappers of the tests included while nothing is planned."""
+
+from pathlib import Path
+
+import pytest
+
+from holdfast.repository import LocalDirectory, MemoryStorage, Storage
+from tests.contract.storage import StorageContract
+from tests.support.storage import FaultyStorage, RecordingStorage
+
+
+class TestLocalDirectory(StorageContract):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Storage:
+        return LocalDirectory.create(tmp_path / "repository")
+
+
+class TestMemoryStorage(StorageContract):
+    @pytest.fixture
+    def storage(self) -> Storage:
+        return MemoryStorage()
+
+
+class TestFaultyStorage(StorageContract):
+    @pytest.fixture
+    def storage(self) -> Storage:
+        return FaultyStorage(MemoryStorage())
+
+
+class TestRecordingStorage(StorageContract):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Storage:
+        return RecordingStorage(LocalDirectory.create(tmp_path / "repository"))

@@ -1,0 +1,1 @@
+"""What tests of the store and the data path are built from: model disks, targets, repositories, faults. No mocks."""

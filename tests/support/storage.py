@@ -1,0 +1,193 @@
+"""Storages that wrap another: one that fails where a test plans it, one that remembers what was asked of it.
+
+A power cut is a BaseException, so that no handler of ordinary errors can swallow it, and after it nothing is ever put
+again. A planned fault that was never reached fails the test that planned it.
+"""
+
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, Self
+
+from holdfast.core.errors import FullError, HoldfastError
+from holdfast.repository import Storage
+from holdfast.repository.storage.port import Bytes, StorageError, Stored
+
+
+class PowerCut(BaseException):
+    """The lights went out."""
+
+
+class Put(NamedTuple):
+    """One put that was asked for, and how to carry it out."""
+
+    name: str
+    content: bytes
+    carry_out: Callable[[], None]
+    storage: Storage
+
+
+Fault = Callable[[Put], None]
+
+
+def lost(put: Put) -> None:
+    """The power went before anything of it was durable."""
+    raise PowerCut(put.name)
+
+
+def torn(put: Put) -> None:
+    """The power went in the middle: half a draft is left, under no name that counts."""
+    put.storage.put(f"tmp/{secrets.token_hex(8)}", [put.content[: len(put.content) // 2]])
+    raise PowerCut(put.name)
+
+
+def kept(put: Put) -> None:
+    """It was durable, but nobody was told any more."""
+    put.carry_out()
+    raise PowerCut(put.name)
+
+
+FATES: Mapping[str, Fault] = {"lost": lost, "torn": torn, "kept": kept}
+
+
+def full(put: Put) -> None:
+    """No space left."""
+    raise FullError(f"no space left for {put.name}")
+
+
+def failing(put: Put) -> None:
+    """It did not happen, and the storage says so, as far as it can know."""
+    raise StorageError(f"{put.name}: time-out")
+
+
+def failing_after_it_happened(put: Put) -> None:
+    """It did happen, and the storage does not know."""
+    put.carry_out()
+    raise StorageError(f"{put.name}: time-out")
+
+
+class FaultyStorage:
+    """Carries everything out, except what a test has planned."""
+
+    def __init__(self, inner: Storage) -> None:
+        self.inner = inner
+        self.url = inner.url
+        self.puts: list[str] = []
+        self.unreadable: dict[str, HoldfastError] = {}
+        self.dead = False
+        self._plan: dict[int, Fault] = {}
+        self._by_prefix: dict[str, Fault] = {}
+        self._counting = threading.Lock()
+
+    @contextmanager
+    def at_put(self, number: int, fault: Fault) -> Iterator[Self]:
+        """Within, the `number`-th put from now on, counted from 1, meets the fault. It must be reached."""
+        wanted = len(self.puts) + number
+        self._plan[wanted] = fault
+        yield self
+        assert wanted not in self._plan, f"put {number} was never reached"
+
+    @contextmanager
+    def at_every_put(self, prefix: str, fault: Fault) -> Iterator[Self]:
+        """Within, every put below a prefix meets the fault; there must be one."""
+        before = len(self.puts)
+        self._by_prefix[prefix] = fault
+        yield self
+        del self._by_prefix[prefix]
+        assert any(name.startswith(prefix) for name in self.puts[before:]), f"nothing was put below {prefix!r}"
+
+    def put(self, name: str, parts: Sequence[Bytes], *, verify_share: float = 1.0) -> None:
+        with self._counting:
+            if self.dead:
+                raise PowerCut(name)
+            self.puts.append(name)
+            fault = self._plan.pop(len(self.puts), None) or self._fault_below(name)
+        if fault is None:
+            self.inner.put(name, parts, verify_share=verify_share)
+            return
+
+        def carry_out() -> None:
+            self.inner.put(name, parts, verify_share=verify_share)
+
+        try:
+            fault(Put(name, b"".join(parts), carry_out, self.inner))
+        except PowerCut:
+            self.dead = True
+            raise
+
+    def _fault_below(self, name: str) -> Fault | None:
+        return next((fault for prefix, fault in self._by_prefix.items() if name.startswith(prefix)), None)
+
+    def get(self, name: str) -> bytes:
+        self._refuse_unreadable(name)
+        return self.inner.get(name)
+
+    def read_into(self, name: str, offset: int, buffer: memoryview) -> None:
+        self._refuse_unreadable(name)
+        self.inner.read_into(name, offset, buffer)
+
+    def size(self, name: str) -> int:
+        return self.inner.size(name)
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        return self.inner.list(prefix)
+
+    def _refuse_unreadable(self, name: str) -> None:
+        for prefix, error in self.unreadable.items():
+            if name.startswith(prefix):
+                raise error
+
+
+class Operation(NamedTuple):
+    """One thing that was asked of a storage. `begun` and `ended` order operations; they share one count."""
+
+    kind: str
+    name: str
+    begun: int
+    ended: int
+
+
+class RecordingStorage:
+    """Carries everything out and remembers it."""
+
+    def __init__(self, inner: Storage) -> None:
+        self.inner = inner
+        self.url = inner.url
+        self.operations: list[Operation] = []
+        self._count = 0
+        self._counting = threading.Lock()
+
+    def names(self, kind: str, prefix: str = "") -> list[str]:
+        return [each.name for each in self.operations if each.kind == kind and each.name.startswith(prefix)]
+
+    def put(self, name: str, parts: Sequence[Bytes], *, verify_share: float = 1.0) -> None:
+        with self._noted("put", name):
+            self.inner.put(name, parts, verify_share=verify_share)
+
+    def get(self, name: str) -> bytes:
+        with self._noted("get", name):
+            return self.inner.get(name)
+
+    def read_into(self, name: str, offset: int, buffer: memoryview) -> None:
+        with self._noted("read", name):
+            self.inner.read_into(name, offset, buffer)
+
+    def size(self, name: str) -> int:
+        with self._noted("size", name):
+            return self.inner.size(name)
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        with self._noted("list", prefix):
+            return self.inner.list(prefix)
+
+    @contextmanager
+    def _noted(self, kind: str, name: str) -> Iterator[None]:
+        begun = self._next()
+        yield
+        self.operations.append(Operation(kind, name, begun, self._next()))
+
+    def _next(self) -> int:
+        with self._counting:
+            self._count += 1
+            return self._count
