@@ -37,7 +37,7 @@ from holdfast.repository.storage.port import Bytes
 PACK_BYTES: Final = 32 * 1024 * 1024
 BUFFER_BYTES: Final = PACK_BYTES + 2 * MAXIMUM_RECORD_BYTES
 _LEVEL: Final = 1
-"""zstd's fastest: level 3 stores 6 % less for 30 % more CPU, levels below 1 store 16 % more (docs/benchmarks.md)."""
+"""zstd's fastest: level 3 stores 6 % less for 30 % more CPU, levels below 1 store 16 % more (docs/decisions/0012)."""
 
 
 @dataclass(frozen=True, slots=True)
