@@ -3,14 +3,11 @@
 import threading
 from collections.abc import Iterator
 
-from holdfast.core.progress import Silence
-from holdfast.mover import back_up
-from holdfast.repository import KdfCost, MemoryStorage, create_repository, open_repository
+from holdfast.repository import MemoryStorage
 from holdfast.repository.index import Index, Place
 from holdfast.repository.storage.port import Stored
-from tests.format.machines import Disk, Machine
-
-PASSPHRASE = b"passphrase"
+from tests.support.disks import whole
+from tests.support.repositories import back_up_disks, new_repository, reopened
 
 
 class Held(MemoryStorage):
@@ -44,24 +41,22 @@ class Watched(Index):
 
 def test_a_reader_that_misses_while_another_thread_loads_the_index_looks_again() -> None:
     storage = Held()
-    repository = create_repository(storage, PASSPHRASE, cost=KdfCost(memory_kib=64, iterations=1, lanes=1))
-    reader = open_repository(storage, PASSPHRASE)
+    repository = new_repository(storage)
+    reader = reopened(repository)
     reader.records.index = index = Watched()
-    disk = Disk(name="vda", size_bytes=100_000)
-    disk.write_blocks(0, b"holdfast " * 10_000)
-    machine = Machine(machine="m", disks=[disk])
-    root = back_up(machine, repository, parent=None, progress=Silence()).point.disks[0].root
+    content = b"holdfast " * 10_000
+    root = back_up_disks(repository, [whole(content)]).point.disks[0].root
 
     storage.may_list.clear()
     storage.listing.clear()
     loading = threading.Thread(target=reader.records.load_index)
     loading.start()
     assert storage.listing.wait(10)
-    content: list[bytes] = []
-    reading = threading.Thread(target=lambda: content.append(reader.open_disk(root).read_all()))
+    found: list[bytes] = []
+    reading = threading.Thread(target=lambda: found.append(reader.open_disk(root).read_all()))
     reading.start()
     assert index.looked.wait(10)
     storage.may_list.set()
     loading.join(10)
     reading.join(10)
-    assert content == [disk.content(0, disk.size_bytes)]
+    assert found == [content]
