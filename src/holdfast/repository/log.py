@@ -106,7 +106,8 @@ class Log:
 
     def require_no_hole(self) -> None:
         """Raise DamagedError if a listing shows an entry beyond the first absent number."""
-        numbers = [int(stored.name.removeprefix(_PREFIX)) for stored in self._storage.list(_PREFIX)]
+        names = (stored.name.removeprefix(_PREFIX) for stored in self._storage.list(_PREFIX))
+        numbers = [int(name) for name in names if name.isdecimal()]  # other programs leave files with other names
         if numbers and max(numbers) > self.read().number:
             missing = entry_name(self.head.number + 1)
             message = f"{missing} is missing although {entry_name(max(numbers))} exists: points after it cannot be seen"
