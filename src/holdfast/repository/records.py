@@ -17,7 +17,7 @@ from holdfast.core.errors import DamagedError, HoldfastError
 from holdfast.repository.index import Index, Pack, Place, decode_index_object
 from holdfast.repository.keys import Keys
 from holdfast.repository.packs import TAG_BYTES, decode_header, nonce, open_tables, record_context
-from holdfast.repository.storage.port import ObjectMissingError, Storage
+from holdfast.repository.storage.port import ObjectMissingError, Storage, StorageError
 
 MAXIMUM_RECORD_BYTES: Final = 256 * 1024
 _JOINED_GAP_BYTES: Final = 128 * 1024
@@ -56,6 +56,7 @@ class Records:
         self.keys = keys
         self.index = Index()
         self._loaded: set[str] = set()
+        self._unlisted: set[str] = set()
         self._loading = threading.Lock()
         self._sealers: OrderedDict[str, AESGCM] = OrderedDict()
         self._cache: OrderedDict[tuple[str, int], bytes] = OrderedDict()
@@ -65,10 +66,7 @@ class Records:
         self.damaged_index_objects: list[str] = []
 
     def load_index(self) -> None:
-        """Take in index objects that have appeared.
-
-        For a damaged one the packs that nothing else lists are read for their own tables.
-        """
+        """Take in index objects that have appeared; in place of a damaged one, the tables of the packs themselves."""
         with self._loading:
             fresh = [stored.name for stored in self.storage.list("index/") if stored.name not in self._loaded]
             damaged = []
@@ -77,7 +75,7 @@ class Records:
                     self.index.add(decode_index_object(self.keys, self.storage.get(name), name))
                 except ObjectMissingError:
                     continue
-                except DamagedError:
+                except (DamagedError, StorageError):
                     damaged.append(name)
                 self._loaded.add(name)
             if damaged:
@@ -85,7 +83,11 @@ class Records:
                 self._load_unlisted_packs()
 
     def read(self, wanted: bytes, id_key: bytes) -> bytes:
-        """The plain bytes of one segment or node, from any good copy. Raises BlockMissingError."""
+        """The plain bytes of one segment or node, from any good copy. Raises BlockMissingError.
+
+        An id that is missed may be younger than the index, and an index object may have been lost: before it is an
+        error, the index is looked through again, and then the packs that no index object lists.
+        """
         while True:
             known = len(self.index)
             for place in self.index.copies(wanted):
@@ -95,6 +97,9 @@ class Records:
                     continue
             self.load_index()
             if len(self.index) == known:  # not whether this call found anything: another thread's may have
+                with self._loading:
+                    self._load_unlisted_packs()
+            if len(self.index) == known:
                 message = f"no good copy of block {wanted.hex()[:16]} is left in the repository"
                 raise BlockMissingError(message, hint="run `holdfast repository check`", code="block-missing")
 
@@ -191,12 +196,13 @@ class Records:
         return plain
 
     def _load_unlisted_packs(self) -> None:
+        """Take in packs that no index object lists, by their own tables. Each is read once."""
         for stored in self.storage.list("packs/"):
             name = stored.name.rpartition("/")[2]
-            if not self.index.knows_pack(name):
-                blob = self.storage.get(stored.name)
-                with suppress(DamagedError):
-                    self.index.add([pack_from_bytes(self.keys, blob, stored.name)])
+            if name not in self._unlisted and not self.index.knows_pack(name):
+                self._unlisted.add(name)
+                with suppress(HoldfastError):
+                    self.index.add([pack_from_bytes(self.keys, self.storage.get(stored.name), stored.name)])
 
     def _sealer(self, pack: Pack) -> AESGCM:
         """The pack's cipher; deriving one costs more than opening a record."""
