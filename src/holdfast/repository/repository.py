@@ -98,6 +98,7 @@ class Repository:
 
     def begin(self, verify_share: float = DEFAULT_VERIFY_SHARE) -> Attempt:
         """Begin to write. The log is read before the index is loaded: nothing later can be relied on unseen."""
+        self._complete_configuration()
         base = self.log.read().number
         self.records.load_index()
         return Attempt(self.records, self.config, self._claims, base=base, share=verify_share)
@@ -105,6 +106,14 @@ class Repository:
     def check(self, progress: Progress) -> CheckReport:
         """Read and prove every byte. Never raises for damage: it reports it."""
         return Check(self.storage, self.config, self.keys, progress).run()
+
+    def _complete_configuration(self) -> None:
+        """Put the second copy of the configuration if it is missing: the creation may have been cut off before it."""
+        for name, other in (configuration.NAMES, configuration.NAMES[::-1]):
+            try:
+                self.storage.size(name)
+            except ObjectMissingError:
+                self.storage.put(name, [self.storage.get(other)])
 
 
 def create_repository(
