@@ -74,7 +74,9 @@ def require_all_well(
 # --- at every put of the storage port ---------------------------------------------------------------------------------
 
 
-def cut_at_every_put(fate: str, begin: Callable[[FaultyStorage], Callable[[], object]]) -> Iterator[tuple[str, Storage]]:
+def cut_at_every_put(
+    fate: str, begin: Callable[[FaultyStorage], Callable[[], object]]
+) -> Iterator[tuple[str, Storage]]:
     """(name of the put in which the power went, what is left) for each put of the work that `begin` prepares."""
     for number in count(1):
         storage = FaultyStorage(MemoryStorage())

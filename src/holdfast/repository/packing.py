@@ -46,16 +46,15 @@ class SealedPack:
 
     pack: Pack
     parts: Sequence[Bytes]
-    buffer: bytearray
+    buffer: memoryview
 
 
 class PackBuilder:
     """One pack being filled by one thread: its own salt, hence its own key, so that no lock guards the nonce."""
 
-    def __init__(self, keys: Keys, kind: PackType, buffer: bytearray, verify_share: float) -> None:
+    def __init__(self, keys: Keys, kind: PackType, buffer: memoryview, verify_share: float) -> None:
         self._keys = keys
         self._buffer = buffer
-        self._view = memoryview(buffer)
         self._verify_share = verify_share
         self._header = PackHeader(keys.epoch, kind, os.urandom(SALT_BYTES))
         self._sealer = keys.sealer(b"pack", keys.epoch, self._header.salt)
@@ -67,13 +66,9 @@ class PackBuilder:
 
     @property
     def full(self) -> bool:
-        """Whether this pack should be sealed and another begun."""
-        return self._used >= PACK_BYTES
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing has been added."""
-        return not self._rows
+        """Whether this pack should be sealed and another begun: by its records, and by the two tables they need."""
+        tables = 2 * sealed_table_bytes(len(self._rows), len(self._ids))
+        return self._used + tables >= PACK_BYTES
 
     def add(self, plain: Bytes, segments: Sequence[tuple[bytes, int]]) -> None:
         """Append a record of these segments, (id, size) each, that lie back to back in `plain`.
@@ -91,7 +86,7 @@ class PackBuilder:
         context = record_context(self._keys.repository_id, self._header, number, contents, len(plain), packed)
         start = self._used + RECORD_HEAD.size
         RECORD_HEAD.pack_into(self._buffer, self._used, RECORD_MAGIC, number, packed, len(plain))
-        self._sealer.encrypt_into(nonce(number), frame, context, self._view[start : start + packed])
+        self._sealer.encrypt_into(nonce(number), frame, context, self._buffer[start : start + packed])
         self._used = start + packed
         self._rows.append((start, packed, len(plain), len(segments)))
         self._ids += ids
@@ -107,7 +102,7 @@ class PackBuilder:
         sealed = seal_table(self._keys, self._header, table)
         assert len(sealed) == table_bytes
         head = encode_header(self._keys.repository_id, self._header) + front(sealed)
-        parts: list[Bytes] = [head, self._view[: self._used], back(sealed)]
+        parts: list[Bytes] = [head, self._buffer[: self._used], back(sealed)]
         name = blake3()
         for part in parts:
             name.update(part)

@@ -1,5 +1,6 @@
 """Making packs durable: one thread per attempt puts them, and index objects over them, in the order that counts."""
 
+import mmap
 import queue
 import threading
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from holdfast.repository.storage.port import Bytes, Storage
 
 _PACKS_PER_INDEX_OBJECT: Final = 64
 """About 2 GiB of packs: a first full that is killed has lost at most that much when it is run again."""
+_SEGMENTS_PER_INDEX_OBJECT: Final = 512 * 1024
+"""About 20 MiB of tables, whatever a guest fills its disk with: index objects are made and read in memory."""
 
 
 class Uploader:
@@ -28,19 +31,19 @@ class Uploader:
         self._verify_share = verify_share
         self._published = published
         self._waiting: queue.Queue[SealedPack | None] = queue.Queue(maxsize=1)
-        self._spare: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
+        self._spare: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
         self._unlisted: list[Pack] = []
         self._failure: BaseException | None = None
         self.stored_bytes = 0
         self._thread = threading.Thread(target=self._run, name="uploader", daemon=True)
         self._thread.start()
 
-    def buffer(self) -> bytearray:
-        """A buffer for a pack: one that came back, else a new one."""
+    def buffer(self) -> memoryview:
+        """A buffer for a pack: one that came back, else a new one, which takes memory only as far as it is filled."""
         try:
             return self._spare.get_nowait()
         except queue.Empty:
-            return bytearray(BUFFER_BYTES)
+            return memoryview(mmap.mmap(-1, BUFFER_BYTES))
 
     def hand_over(self, sealed: SealedPack) -> None:
         """Queue a pack; waits while another is waiting. Raises what an earlier upload failed with."""
@@ -77,7 +80,8 @@ class Uploader:
     def _upload(self, sealed: SealedPack) -> None:
         self.put(sealed.pack.object, list(sealed.parts), self._verify_share)
         self._unlisted.append(sealed.pack)
-        if len(self._unlisted) >= _PACKS_PER_INDEX_OBJECT:
+        segments = sum(len(pack.table.ids) for pack in self._unlisted)
+        if len(self._unlisted) >= _PACKS_PER_INDEX_OBJECT or segments >= _SEGMENTS_PER_INDEX_OBJECT:
             self._publish()
 
     def _publish(self) -> None:
