@@ -131,7 +131,7 @@ class Reader:
             body = json.loads(unseal(key, 0, payload[end:], payload[:end], path.name))
             points |= {point["id"]: point for point in body.get("points", [])}
             number, previous = number + 1, blake3(payload).hexdigest()
-        if any(int(path.name) >= number for path in (self.directory / "log").iterdir()):
+        if any(path.name.isdecimal() and int(path.name) >= number for path in (self.directory / "log").iterdir()):
             raise FormatError(f"entry {number} is missing")
         return list(points.values())
 
