@@ -1,11 +1,14 @@
 """The page of the architecture and the decisions say what is so."""
 
+import ast
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from holdfast import repository
 from holdfast.core import ports
 from tests.docs.pages import DOCS, ROOT, name_of, table_with, text_of
 
@@ -25,6 +28,26 @@ def test_packages_exist_unless_they_stand_in_parentheses() -> None:
     names = {name.strip() for row in table_with(DOCS / "architecture.md", "layer") for name in row[1].split(",")}
     there = {path.parent.name for path in (ROOT / "src/holdfast").glob("*/__init__.py")}
     assert {name for name in names if not name.startswith("(")} == there
+
+
+def test_modules_of_the_repository_import_downwards_in_the_order_it_gives() -> None:
+    (chain,) = re.findall(r"downwards too: (.*)\.$", repository.__doc__ or "", re.MULTILINE | re.DOTALL)
+    rank = {name.strip(): rank for rank, group in enumerate(chain.split("<")) for name in group.split(",")}
+    folder = ROOT / "src/holdfast/repository"
+    modules = {path.stem: path for path in folder.glob("*.py") if path.stem != "__init__"}
+    assert modules.keys() | {"storage"} == rank.keys()
+    for name, path in modules.items():
+        for imported in siblings(path):
+            assert rank[imported] <= rank[name], f"{name} imports {imported}"
+
+
+def siblings(path: Path) -> Iterator[str]:
+    """Modules of the repository that one of them imports."""
+    for node in ast.walk(ast.parse(text_of(path))):
+        if isinstance(node, ast.ImportFrom) and node.module == "holdfast.repository":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("holdfast.repository."):
+            yield (node.module or "").split(".")[2]
 
 
 def test_every_port_is_in_the_table_of_ports() -> None:

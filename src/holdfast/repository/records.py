@@ -63,23 +63,21 @@ class Records:
         self._cached_bytes = 0
         self._cache_lock = threading.Lock()
         self._scratch = _Scratch()
-        self.damaged_index_objects: list[str] = []
 
     def load_index(self) -> None:
         """Take in index objects that have appeared; in place of a damaged one, the tables of the packs themselves."""
         with self._loading:
             fresh = [stored.name for stored in self.storage.list("index/") if stored.name not in self._loaded]
-            damaged = []
+            damaged = False
             for name in fresh:
                 try:
                     self.index.add(decode_index_object(self.keys, self.storage.get(name), name))
                 except ObjectMissingError:
                     continue
                 except (DamagedError, StorageError):
-                    damaged.append(name)
+                    damaged = True
                 self._loaded.add(name)
             if damaged:
-                self.damaged_index_objects += damaged
                 self._load_unlisted_packs()
 
     def read(self, wanted: bytes, id_key: bytes) -> bytes:
