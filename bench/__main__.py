@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -55,6 +56,7 @@ def main() -> int:
     arguments = _arguments()
     os.environ["PATH"] += f"{os.pathsep}/usr/sbin{os.pathsep}/sbin"  # mke2fs; not every root has them
     os.environ["LC_ALL"] = "C.UTF-8"
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(143))  # so that everything started here is ended
     site = Site(scratch=_BUILD / "bench", images=_BUILD / "bench-data", holdfast=_HOLDFAST)
     started = time.monotonic()
     for command in _VERSIONS:

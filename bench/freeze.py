@@ -8,7 +8,7 @@ from statistics import median
 from bench.figures import Figure, Pair, measures
 from bench.guests import guest_lab
 from bench.images import as_qcow2
-from bench.measure import RunError, WrongBytesError
+from bench.measure import RunError, WrongBytesError, run
 from bench.ours import Done, Holdfast
 from bench.site import Site
 from bench.synthetic import content
@@ -54,5 +54,5 @@ def _half_full_disk(work: Path) -> Path:
     files, image = work / "files", work / "disk.raw"
     files.mkdir()
     (files / "words").write_bytes(content("words", (1,), 160 << 20))
-    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", files, image, "256M"], check=True)
+    run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", files, image, "256M"])
     return image

@@ -82,7 +82,8 @@ def _build(site: Site, recipe: Recipe, path: Path) -> None:
     sources = [source for source in _APT_SOURCES if Path(source).exists()]
     options = ("--mode=root", "--variant=apt", "--dpkgopt=force-unsafe-io", "--aptopt=Acquire::Languages none")
     try:
-        run(["mmdebstrap", *options, f"--include={','.join(recipe.packages)}", recipe.suite, tree, *sources])
+        command = ["mmdebstrap", *options, f"--include={','.join(recipe.packages)}", recipe.suite, tree, *sources]
+        run(["unshare", "--mount", *command])  # so that no mount outlives it, whatever ends it
         identity = ("-U", recipe.uuid, "-E", f"hash_seed={recipe.uuid}")
         run(["mke2fs", "-q", "-F", "-t", "ext4", *identity, "-d", tree, draft, f"{recipe.size_gib}G"])
         run([*_CUT, draft, cut])
