@@ -12,6 +12,10 @@ from bench.measure import run, say
 from bench.site import Site
 
 _APT_SOURCES = ("/etc/apt/sources.list", "/etc/apt/sources.list.d/debian.sources")
+_MMDEBSTRAP = (
+    *("unshare", "--mount"),  # so that no mount outlives it, whatever ends it
+    *("mmdebstrap", "--mode=root", "--variant=apt", "--dpkgopt=force-unsafe-io", "--aptopt=Acquire::Languages none"),
+)
 _CUT = ("qemu-img", "convert", "-S", "4k", "-O", "raw")  # a hole for every zero block, so that "allocated" is one thing
 
 
@@ -80,10 +84,8 @@ def _build(site: Site, recipe: Recipe, path: Path) -> None:
     work = site.place(f"build-{recipe.name}")
     tree, draft, cut = work / "tree", work / "draft.raw", work / "cut.raw"
     sources = [source for source in _APT_SOURCES if Path(source).exists()]
-    options = ("--mode=root", "--variant=apt", "--dpkgopt=force-unsafe-io", "--aptopt=Acquire::Languages none")
     try:
-        command = ["mmdebstrap", *options, f"--include={','.join(recipe.packages)}", recipe.suite, tree, *sources]
-        run(["unshare", "--mount", *command])  # so that no mount outlives it, whatever ends it
+        run([*_MMDEBSTRAP, f"--include={','.join(recipe.packages)}", recipe.suite, tree, *sources])
         identity = ("-U", recipe.uuid, "-E", f"hash_seed={recipe.uuid}")
         run(["mke2fs", "-q", "-F", "-t", "ext4", *identity, "-d", tree, draft, f"{recipe.size_gib}G"])
         run([*_CUT, draft, cut])
