@@ -10,7 +10,7 @@ from tests.docs.pages import DOCS, PAGES, ROOT, anchors_of, name_of, prose_of
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PATH = re.compile(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|md|txt|sh|toml)|(?:[\w.-]+/){2,})`")
 MENTION = re.compile(r"docs/([\w/-]+\.md)(?:, (?:section )?([A-Z][a-z]+(?: [a-z]+)?))?")
-SOURCES = [path for top in ("src", "tests", "demo", "deploy") for path in (ROOT / top).rglob("*.py")]
+SOURCES = [path for top in ("src", "tests", "bench", "demo", "deploy") for path in (ROOT / top).rglob("*.py")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
