@@ -17,12 +17,13 @@ from holdfast.repository.keys import Keys
 FORMAT: Final = 1
 NAMES: Final = ("config", "config.2")
 _KNOWN_FEATURES: Final[frozenset[str]] = frozenset()
+_CUT_ALGORITHM: Final = "keyed-sum-1"
 
 
 class Cut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How disks are cut into segments (docs/format.md, section Cutting). Sizes in bytes or blocks as named."""
 
-    algorithm: str = "keyed-sum-1"
+    algorithm: str = _CUT_ALGORITHM
     block_bytes: int = 4096
     region_bytes: int = 4 * 1024 * 1024
     minimum_blocks: Annotated[int, msgspec.Meta(ge=1)] = 8
@@ -81,9 +82,17 @@ def decode(blob: bytes, name: str) -> tuple[Config, bytes, str]:
         config = msgspec.json.decode(body, type=Config)
     except msgspec.MsgspecError as error:
         raise DamagedError(f"{name} is damaged: {error}", code="object-damaged") from error
-    if unknown := sorted({*config.features.read, *config.features.write} - _KNOWN_FEATURES):
-        raise newer_format(f"{name} needs features this program does not have: {', '.join(unknown)}")
+    if unknown := sorted({*config.features.read} - _KNOWN_FEATURES):
+        raise newer_format(f"reading this repository needs features unknown here: {', '.join(unknown)}")
     return config, body, envelope.mac
+
+
+def require_writable(config: Config) -> None:
+    """Raise RefusedError if a newer program's rules for writers hold in this repository."""
+    if unknown := sorted({*config.features.write} - _KNOWN_FEATURES):
+        raise newer_format(f"writing to this repository needs features unknown here: {', '.join(unknown)}")
+    if config.cut.algorithm != _CUT_ALGORITHM:
+        raise newer_format(f"this repository's disks are cut by {config.cut.algorithm!r}, which is unknown here")
 
 
 def newer_format(message: str) -> RefusedError:

@@ -7,7 +7,7 @@
     12      n     payload
     12+n    32    BLAKE3-256 of everything before it
 
-A *twin* object holds its frame twice, so that one bad sector or flipped byte costs nothing: the first good copy serves.
+A *twin* object holds its frame twice, so that a flipped byte or a torn end costs nothing: the first good copy serves.
 The magic changes if the framing ever does, and never otherwise.
 """
 

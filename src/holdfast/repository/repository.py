@@ -97,7 +97,11 @@ class Repository:
         return self.open_disk(blob_id).read_all()
 
     def begin(self, verify_share: float = DEFAULT_VERIFY_SHARE) -> Attempt:
-        """Begin to write. The log is read before the index is loaded: nothing later can be relied on unseen."""
+        """Begin to write. The log is read before the index is loaded: nothing later can be relied on unseen.
+
+        Raises RefusedError if a newer program's rules for writers hold here.
+        """
+        configuration.require_writable(self.config)
         self._complete_configuration()
         base = self.log.read().number
         self.records.load_index()
