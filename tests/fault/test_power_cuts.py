@@ -1,7 +1,8 @@
 """The power goes at every step: what was there stays, what was reported is there, and the next backup is exact."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import count
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def require_all_well(
     storage: Storage,
     known: Sequence[tuple[RestorePoint, bytes]],
     others: Sequence[bytes],
-    tolerated: Set[str] = frozenset(),
+    tolerated: AbstractSet[str] = frozenset(),
 ) -> None:
     """Known points are exact, a point that nobody was told of holds one of `others`, and life goes on.
 
@@ -76,17 +77,18 @@ def require_all_well(
 
 def cut_at_every_put(
     fate: str, begin: Callable[[FaultyStorage], Callable[[], object]]
-) -> Iterator[tuple[str, Storage]]:
+) -> Iterator[tuple[str, MemoryStorage]]:
     """(name of the put in which the power went, what is left) for each put of the work that `begin` prepares."""
     for number in count(1):
-        storage = FaultyStorage(MemoryStorage())
+        memory = MemoryStorage()
+        storage = FaultyStorage(memory)
         work = begin(storage)
         done_before = len(storage.puts)
         try:
             with storage.at_put(number, FATES[fate]):
                 work()
         except PowerCut:
-            yield storage.puts[done_before + number - 1], storage.inner
+            yield storage.puts[done_before + number - 1], memory
         except AssertionError:  # the work has fewer puts than that: every one of them has been cut
             assert number > 3
             return
@@ -98,14 +100,13 @@ def cut_at_every_put(
 def test_a_cut_in_any_put_of_a_creation_leaves_no_repository_or_a_whole_one(fate: str) -> None:
     outcomes = []
     for _, left in cut_at_every_put(fate, lambda storage: lambda: new_repository(storage, SMALL_CUT)):
-        try:
-            repository = open_repository(left, PASSPHRASE)
-        except NotFoundError as error:
-            assert error.code == "no-repository"
+        if not left.objects.keys() & {"config", "config.2"}:
+            with pytest.raises(NotFoundError, match="no repository"):
+                open_repository(left, PASSPHRASE)
             outcomes.append("none")
             continue
         outcomes.append("whole")
-        assert repository.points() == []
+        assert open_repository(left, PASSPHRASE).points() == []
         require_all_well(left, [], [], tolerated={"config"})
     assert outcomes == {"kept": ["none", "none", "whole", "whole"]}.get(fate, ["none", "none", "none", "whole"])
 
@@ -160,7 +161,7 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[Event], Told, int]]:
+def traced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event], Told, int]:
     """(root, trace of a creation, a full and an incremental backup, what was told, steps of the creation)."""
     root = tmp_path_factory.mktemp("traced") / "repository"
     with watched() as kernel, pytest.MonkeyPatch.context() as patch:
@@ -174,7 +175,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, lis
         point = first_backup(repository)
         told.add(point, FIRST)
         told.add(second_backup(repository, point), SECOND)
-    yield root, kernel.trace, told, created
+    return root, kernel.trace, told, created
 
 
 @pytest.mark.parametrize("fate", ["lost", "torn", "kept"])

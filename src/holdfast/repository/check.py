@@ -19,11 +19,11 @@ from holdfast.repository.framing import ENTRY, SLOT
 from holdfast.repository.index import Pack, Place, decode_index_object
 from holdfast.repository.keys import Keys
 from holdfast.repository.log import Log, entry_name
-from holdfast.repository.packs import DATA, HEADER, open_tables
-from holdfast.repository.records import Records, pack_from_bytes
+from holdfast.repository.packs import DATA
+from holdfast.repository.records import BlockMissingError, Records, pack_from_bytes
 from holdfast.repository.storage.port import ObjectMissingError, Storage
 
-DamageKind = Literal["object", "record", "table", "missing"]
+DamageKind = Literal["object", "record", "missing", "unlisted"]
 LEVEL: Final = "full"
 
 
@@ -32,7 +32,8 @@ class Damage:
     """One thing that is not as written.
 
     `object` names it in the storage ("" where no copy is known). Damage that reaches a point names machine, point id,
-    disk and the byte range that cannot be read; damage that a second copy or a rebuild covers names none.
+    disk and the byte range that cannot be read; damage that a second copy or a rebuild covers names none. An `unlisted`
+    pack is whole and needed, but the index object that listed it is lost.
     """
 
     object: str
@@ -69,6 +70,7 @@ class Check:
         self._read_bytes = 0
         self._hurt: dict[str, DamageKind] = {}
         self._bad_records: set[tuple[str, int]] = set()
+        self._unlisted: set[str] = set()
         self._sound_leaves: set[bytes] = set()
 
     def run(self) -> CheckReport:
@@ -77,8 +79,11 @@ class Check:
         Log, index and names are read in the reverse of the order in which a writer makes them durable: what the log
         says stands in this index, and what this index says has a name. So a backup meanwhile is not taken for damage.
         """
-        self._read_log()
+        self._read_log(0)
         self._records.load_index()
+        if self._records.base > self._log.head.number:
+            self._read_log(self._records.base)
+            self._records.load_index()
         self._objects = dict(self._storage.list(""))
         self._check_small_objects()
         self._check_packs()
@@ -98,10 +103,11 @@ class Check:
         self._read_bytes += len(blob)
         return blob
 
-    def _read_log(self) -> None:
+    def _read_log(self, least: int) -> None:
+        """Read the log, which is known to reach entry `least`."""
         try:
-            self._log.read()
             self._log.require_no_hole()
+            self._log.require_entry(least)
         except HoldfastError:
             self._hurt[entry_name(self._log.head.number + 1)] = "missing"
 
@@ -135,35 +141,34 @@ class Check:
 
     def _check_packs(self) -> None:
         self._progress.step("Checking packs")
+        listed = {pack.object: pack for pack in self._records.index.packs}
         names = self._below("packs/")
         total = sum(self._objects[name] for name in names)
         done = 0
-        known = {pack.object: pack for pack in self._records.index.packs}
-        for name in names:
-            self._judge(name, partial(self._pack_is_sound, name, known.get(name)))
-            done += self._objects[name]
+        for name in sorted(listed.keys() | set(names)):
+            self._check_pack(name, listed.get(name))
+            done += self._objects.get(name, 0)
             self._progress.advance(done, total)
-            if name in known and self._hurt.get(name) == "missing":
-                self._condemn(known[name])
-        for name in known.keys() - self._objects.keys():
-            self._hurt[name] = "missing"
-            self._condemn(known[name])
 
-    def _condemn(self, pack: Pack) -> None:
-        """No record of this pack can be had."""
-        self._bad_records.update((pack.name, number) for number in range(len(pack.table.records)))
-
-    def _pack_is_sound(self, name: str, listed: Pack | None, blob: bytes) -> bool:
-        """Whether a pack is as written to the last byte; notes which records are not."""
-        tables = open_tables(self._keys, blob, name) if len(blob) >= HEADER.size else []
-        if listed is None and tables:
-            listed = pack_from_bytes(self._keys, blob, name)
+    def _check_pack(self, name: str, listed: Pack | None) -> None:
+        """Note which records of a pack cannot be had, and whether any byte of it is not as written."""
+        blob = b""
+        try:
+            blob = self._get(name)
+            pack = listed or pack_from_bytes(self._keys, blob, name)
+        except HoldfastError as error:
+            self._hurt[name] = "missing" if isinstance(error, ObjectMissingError) else "object"
+            if listed is None:
+                return
+            pack = listed
         if listed is None:
-            return False
-        for number in range(len(listed.table.records)):
-            if not self._record_is_sound(listed, number, blob):
-                self._bad_records.add((listed.name, number))
-        return blake3(blob).hexdigest() == listed.name
+            self._unlisted.add(pack.name)
+            self._records.index.add([pack])
+        for number in range(len(pack.table.records)):
+            if not self._record_is_sound(pack, number, blob):
+                self._bad_records.add((pack.name, number))
+        if blake3(blob).hexdigest() != pack.name:
+            self._hurt.setdefault(name, "object")
 
     def _record_is_sound(self, pack: Pack, number: int, blob: bytes) -> bool:
         row = pack.table.records[number]
@@ -193,12 +198,15 @@ class Check:
         where = partial(Damage, machine=point.machine, point=point.id, disk=name)
         try:
             disk = StoredDisk(self._records, self._keys, self._config.cut, bytes.fromhex(root))
+            self._note_unlisted(bytes.fromhex(root))
             for region, leaf in disk.leaves():
                 if leaf is not None and leaf not in self._sound_leaves:
+                    self._note_unlisted(leaf)
                     yield from self._check_leaf(disk, region, leaf, where)
-        except DamagedError:
+        except DamagedError as error:
             size = next((disk.size_bytes for disk in point.disks if disk.name == name), None)
-            yield where(object=self._culprit(bytes.fromhex(root)), kind="record", offset=0, length=size)
+            block = error.block if isinstance(error, BlockMissingError) else bytes.fromhex(root)
+            yield where(object=self._culprit(block), kind="record", offset=0, length=size)
 
     def _check_leaf(self, disk: StoredDisk, region: int, leaf: bytes, where: Callable[..., Damage]) -> Iterator[Damage]:
         region_bytes = self._config.cut.region_bytes
@@ -212,6 +220,7 @@ class Check:
         sound = True
         for piece in pieces:
             assert piece.id is not None
+            self._note_unlisted(piece.id)
             if not self._has_good_copy(piece.id):
                 sound = False
                 held = disk.extent(region, piece)
@@ -223,6 +232,16 @@ class Check:
 
     def _has_good_copy(self, wanted: bytes) -> bool:
         return any(self._place(copy) not in self._bad_records for copy in self._records.index.copies(wanted))
+
+    def _note_unlisted(self, wanted: bytes) -> None:
+        """A point needs this id: if only packs without an index object hold it, one that listed them is lost.
+
+        (Packs that nobody needs are what an interrupted writer leaves.)
+        """
+        if self._unlisted:
+            packs = [self._records.index.packs[copy.pack] for copy in self._records.index.copies(wanted)]
+            if all(pack.name in self._unlisted for pack in packs):
+                self._hurt.update({pack.object: "unlisted" for pack in packs if pack.object not in self._hurt})
 
     def _culprit(self, wanted: bytes) -> str:
         """The pack that should hold an id; "" if none is known."""

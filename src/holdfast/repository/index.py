@@ -71,8 +71,15 @@ def encode_index_object(keys: Keys, base: int, packs: Sequence[Pack]) -> bytes:
     return header + keys.sealer(b"index", keys.epoch, salt).encrypt(nonce(0), b"".join(body), header)
 
 
-def decode_index_object(keys: Keys, blob: bytes, name: str) -> list[Pack]:
-    """The packs that an index object lists. Raises DamagedError naming it."""
+class IndexObject(NamedTuple):
+    """What an index object says: its writer's base, and the packs."""
+
+    base: int
+    packs: list[Pack]
+
+
+def decode_index_object(keys: Keys, blob: bytes, name: str) -> IndexObject:
+    """Open and read an index object. Raises DamagedError naming it."""
     damaged = DamagedError(f"{name} is damaged", hint="run `holdfast repository check`", code="object-damaged")
     if len(blob) < _HEADER.size:
         raise damaged
@@ -82,20 +89,20 @@ def decode_index_object(keys: Keys, blob: bytes, name: str) -> list[Pack]:
     header, sealed = blob[: _HEADER.size], memoryview(blob)[_HEADER.size :]
     try:
         body = keys.sealer(b"index", epoch, salt).decrypt(nonce(0), sealed, header)
-        return _decode_packs(body)
+        return _decode_body(body)
     except (InvalidTag, struct.error) as error:
         raise damaged from error
 
 
-def _decode_packs(body: bytes) -> list[Pack]:
-    _, count = _BODY.unpack_from(body)
+def _decode_body(body: bytes) -> IndexObject:
+    base, count = _BODY.unpack_from(body)
     at = _BODY.size
     packs = []
     for _ in range(count):
         name, size, epoch, kind, salt = _PACK.unpack_from(body, at)
         table, at = decode_table(body, at + _PACK.size)
         packs.append(Pack(name.hex(), size, PackHeader(epoch, NODES if kind == NODES else DATA, salt), table))
-    return packs
+    return IndexObject(base, packs)
 
 
 @dataclass(frozen=True, slots=True)

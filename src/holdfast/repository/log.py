@@ -11,6 +11,7 @@ cannot read might be the decision that forbids what it is about to do.
 """
 
 import os
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,6 +32,7 @@ from holdfast.repository.packs import nonce
 from holdfast.repository.storage.port import ObjectExistsError, ObjectMissingError, Storage
 
 _PREFIX: Final = "log/"
+_NUMBER: Final = re.compile("[0-9]{12}")
 _BEGINNING: Final = bytes(32).hex()
 _PUTS: Final = 3
 _ATTEMPTS: Final = 1000
@@ -105,12 +107,16 @@ class Log:
             return self.head
 
     def require_no_hole(self) -> None:
-        """Raise DamagedError if a listing shows an entry beyond the first absent number."""
+        """Raise DamagedError if a listing shows an entry beyond the first absent number, or if there is none at all."""
         names = (stored.name.removeprefix(_PREFIX) for stored in self._storage.list(_PREFIX))
-        numbers = [int(name) for name in names if name.isdecimal()]  # other programs leave files with other names
-        if numbers and max(numbers) > self.read().number:
+        numbers = (int(name) for name in names if _NUMBER.fullmatch(name))  # other programs leave files of other names
+        self.require_entry(max(numbers, default=1))
+
+    def require_entry(self, number: int) -> None:
+        """Raise DamagedError unless the log reaches this entry, which is known to have been put."""
+        if number > self.head.number and number > self.read().number:
             missing = entry_name(self.head.number + 1)
-            message = f"{missing} is missing although {entry_name(max(numbers))} exists: points after it cannot be seen"
+            message = f"{missing} is missing although entry {number} was put: points after it cannot be seen"
             raise DamagedError(message, hint="bring the object back from a copy of the repository", code="log-hole")
 
     def create(self, created_at: datetime) -> None:

@@ -1,5 +1,6 @@
 """Reading by id: from the index to a pack, its record, the plain bytes, and back to the id that proves them."""
 
+import mmap
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,7 +28,16 @@ _SEALERS: Final = 64
 
 
 class BlockMissingError(DamagedError):
-    """No undamaged copy of a segment or node can be found."""
+    """No undamaged copy of a segment or node can be found. `block` is its id."""
+
+    def __init__(self, block: bytes, failure: HoldfastError | None) -> None:
+        why = f": {failure.message}" if failure else ""
+        super().__init__(
+            f"no good copy of block {block.hex()[:16]} is left in the repository{why}",
+            hint="run `holdfast repository check`",
+            code="block-missing",
+        )
+        self.block = block
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,8 @@ class Records:
         self.storage = storage
         self.keys = keys
         self.index = Index()
+        self.base = 0
+        """The last log entry that any writer of the index had read: the log reaches at least this far."""
         self._loaded: set[str] = set()
         self._unlisted: set[str] = set()
         self._loading = threading.Lock()
@@ -71,11 +83,14 @@ class Records:
             damaged = False
             for name in fresh:
                 try:
-                    self.index.add(decode_index_object(self.keys, self.storage.get(name), name))
+                    base, packs = decode_index_object(self.keys, self.storage.get(name), name)
                 except ObjectMissingError:
                     continue
                 except (DamagedError, StorageError):
                     damaged = True
+                else:
+                    self.base = max(self.base, base)
+                    self.index.add(packs)
                 self._loaded.add(name)
             if damaged:
                 self._load_unlisted_packs()
@@ -86,20 +101,20 @@ class Records:
         An id that is missed may be younger than the index, and an index object may have been lost: before it is an
         error, the index is looked through again, and then the packs that no index object lists.
         """
+        failure: HoldfastError | None = None
         while True:
             known = len(self.index)
             for place in self.index.copies(wanted):
                 try:
                     return self._read_place(place, wanted, id_key)
-                except HoldfastError:
-                    continue
+                except HoldfastError as error:
+                    failure = error
             self.load_index()
             if len(self.index) == known:  # not whether this call found anything: another thread's may have
                 with self._loading:
                     self._load_unlisted_packs()
             if len(self.index) == known:
-                message = f"no good copy of block {wanted.hex()[:16]} is left in the repository"
-                raise BlockMissingError(message, hint="run `holdfast repository check`", code="block-missing")
+                raise BlockMissingError(wanted, failure)
 
     def plan(self, ids: Sequence[bytes]) -> tuple[list[ReadRun], list[bytes]]:
         """(how to read these ids in few large reads in the order of the packs, ids that have no place)."""
@@ -219,7 +234,7 @@ class _Scratch(threading.local):
 
     def __init__(self) -> None:
         self.decompressor = zstandard.ZstdDecompressor()
-        self.run = memoryview(bytearray(_RUN_BYTES + 2 * MAXIMUM_RECORD_BYTES))
+        self.run = memoryview(mmap.mmap(-1, _RUN_BYTES + 2 * MAXIMUM_RECORD_BYTES))  # memory only as far as it is used
         self.frame = memoryview(bytearray(2 * MAXIMUM_RECORD_BYTES))
 
 

@@ -105,6 +105,7 @@ class Repository:
         self._complete_configuration()
         base = self.log.read().number
         self.records.load_index()
+        self.log.require_entry(self.records.base)
         return Attempt(self.records, self.config, self._claims, base=base, share=verify_share)
 
     def check(self, progress: Progress) -> CheckReport:

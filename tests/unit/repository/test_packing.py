@@ -49,7 +49,7 @@ def test_an_index_object_is_made_before_its_tables_are_large(monkeypatch: pytest
     repository = new_repository()
     point = back_up_disks(repository, [whole(single_blocks(6000))]).point
     names = [stored.name for stored in repository.storage.list("index/")]
-    objects = [decode_index_object(repository.keys, repository.storage.get(name), name) for name in names]
+    objects = [decode_index_object(repository.keys, repository.storage.get(name), name).packs for name in names]
     counts = [sum(len(pack.table.ids) for pack in packs) for packs in objects]
     assert sum(counts) >= 6000
     assert max(counts) < 1000 + 64 * 1024 // 36
@@ -68,7 +68,7 @@ def test_every_pack_that_is_put_is_listed_once_and_before_the_commit(monkeypatch
         listed: list[str] = []
         for operation in put:
             if operation.name.startswith("index/"):
-                packs = decode_index_object(repository.keys, storage.inner.get(operation.name), operation.name)
+                packs = decode_index_object(repository.keys, storage.inner.get(operation.name), operation.name).packs
                 durable = {other.name for other in put if other.ended < operation.begun}
                 assert {pack.object for pack in packs} <= durable, "an index object came before a pack it lists"
                 listed += [pack.object for pack in packs]
