@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,8 @@ from holdfast.core.errors import FailedError, RefusedError, UsageError
 from holdfast.platforms.image import capture_images
 from tests.testbed.scratch import scratch_directory
 
+PROMPT = b"qemu-io> "
+
 
 def image(path: Path) -> Path:
     subprocess.run(["qemu-img", "create", "-q", "-f", path.suffix[1:], path, "1M"], check=True)
@@ -22,16 +23,14 @@ def image(path: Path) -> Path:
 @contextmanager
 def in_use(path: Path) -> Iterator[None]:
     """A QEMU process that has the image open for writing, as a running machine has."""
-    socket = path.with_suffix(".socket")
-    server = subprocess.Popen(["qemu-nbd", "--persistent", "-f", path.suffix[1:], "--socket", socket, path])
-    try:
-        while not socket.exists():
-            assert server.poll() is None
-            time.sleep(0.01)
+    with subprocess.Popen(
+        ["qemu-io", "-f", path.suffix[1:], path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.read(len(PROMPT)) == PROMPT
         yield
-    finally:
-        server.terminate()
-        server.wait()
+        process.stdin.close()
 
 
 def children_of(process: int) -> list[str]:
