@@ -69,5 +69,6 @@ def _boot_xml(spec: MachineSpec) -> str:
         case "uefi":
             return (
                 f"<loader readonly='yes' type='pflash'>{_OVMF}/OVMF_CODE_4M.fd</loader>"
-                f"<nvram template='{_OVMF}/OVMF_VARS_4M.fd'/><boot dev='hd'/>"
+                f"<nvram template='{_OVMF}/OVMF_VARS_4M.fd'>{escape(str(spec.serial_log.with_suffix('.nvram')))}</nvram>"
+                "<boot dev='hd'/>"
             )
