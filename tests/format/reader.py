@@ -100,7 +100,7 @@ class Reader:
             slot = json.loads(unframe(b"slot", path.read_bytes(), twin=True))
             kdf = slot["kdf"]
             memory, lanes = kdf["memory_kib"], kdf["lanes"]
-            if not (8 <= memory <= 1 << 22 and 1 <= kdf["iterations"] <= 64 and 1 <= lanes <= 64):
+            if not (8 <= memory <= 1 << 21 and 1 <= kdf["iterations"] <= 16 and 1 <= lanes <= 16):
                 raise FormatError("Argon2id parameters out of bounds")
             cost = {"iterations": kdf["iterations"], "lanes": lanes, "memory_cost": max(memory, 8 * lanes)}
             root = Argon2id(salt=bytes.fromhex(kdf["salt"]), length=32, **cost).derive(passphrase)

@@ -75,6 +75,7 @@ class FaultyStorage:
         self.url = inner.url
         self.puts: list[str] = []
         self.unreadable: dict[str, HoldfastError] = {}
+        """What reading raises, by the object's name or a folder ("log/")."""
         self.dead = False
         self._plan: dict[int, Fault] = {}
         self._by_prefix: dict[str, Fault] = {}
@@ -134,8 +135,8 @@ class FaultyStorage:
         return self.inner.list(prefix)
 
     def _refuse_unreadable(self, name: str) -> None:
-        for prefix, error in self.unreadable.items():
-            if name.startswith(prefix):
+        for unreadable, error in self.unreadable.items():
+            if name == unreadable or (unreadable.endswith("/") and name.startswith(unreadable)):
                 raise error
 
 

@@ -43,7 +43,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration's body."""
 
     format: int
-    id: str
+    id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
     created_at: datetime
     features: Features = msgspec.field(default_factory=Features)
     cut: Cut = msgspec.field(default_factory=Cut)
@@ -80,8 +80,9 @@ def decode(blob: bytes, name: str) -> tuple[Config, bytes, str]:
         if version != FORMAT:
             raise newer_format(f"{name} says format {version}, this program reads format {FORMAT}")
         config = msgspec.json.decode(body, type=Config)
-    except msgspec.MsgspecError as error:
-        raise DamagedError(f"{name} is damaged: {error}", code="object-damaged") from error
+    except (msgspec.MsgspecError, RecursionError) as error:
+        message = f"{name} is damaged: {error}"
+        raise DamagedError(message, hint="run `holdfast repository check`", code="object-damaged") from error
     if unknown := sorted({*config.features.read} - _KNOWN_FEATURES):
         raise newer_format(f"reading this repository needs features unknown here: {', '.join(unknown)}")
     return config, body, envelope.mac

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from holdfast.core.errors import DamagedError, DeniedError, UsageError
+from holdfast.core.errors import DamagedError, DeniedError, FailedError, UsageError
 
 KEY_BYTES: Final = 32
 SALT_BYTES: Final = 32
@@ -43,19 +43,19 @@ class KdfCost:
 class _Kdf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Argon2id parameters as stored. Bounded, since a slot is read before anything is authenticated."""
 
-    memory_kib: Annotated[int, msgspec.Meta(ge=8, le=4 * 1024 * 1024)]
-    iterations: Annotated[int, msgspec.Meta(ge=1, le=64)]
-    lanes: Annotated[int, msgspec.Meta(ge=1, le=64)]
-    salt: str
+    memory_kib: Annotated[int, msgspec.Meta(ge=8, le=2 * 1024 * 1024)]  # RFC 9106 recommends no more than this
+    iterations: Annotated[int, msgspec.Meta(ge=1, le=16)]
+    lanes: Annotated[int, msgspec.Meta(ge=1, le=16)]
+    salt: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
 
 
 class _Slot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A key slot as stored. `commitment` binds the slot to one wrapping key, which AES-GCM alone does not."""
 
     generation: int
-    number: int
+    number: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
     kdf: _Kdf
-    commitment: str
+    commitment: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
     sealed: str
     sealed_signing: str
 
@@ -151,7 +151,10 @@ def wrap(keys: Keys, signing_seed: bytes, passphrase: bytes, cost: KdfCost, *, n
 
 
 def unwrap(payload: bytes, passphrase: bytes, repository_id: bytes, name: str) -> Keys | None:
-    """The keys in a slot, or None if this passphrase is not the slot's. Raises DamagedError if the slot is no slot."""
+    """The keys in a slot, or None if this passphrase is not the slot's.
+
+    Raises DamagedError if the slot is no slot, FailedError if there is not enough memory to try.
+    """
     try:
         slot = msgspec.json.decode(payload, type=_Slot)
         root = _stretch(passphrase, slot.kdf)
@@ -160,8 +163,12 @@ def unwrap(payload: bytes, passphrase: bytes, repository_id: bytes, name: str) -
         context = _slot_context(repository_id, slot.number)
         plain = _wrapper(root, b"keys").decrypt(_WRAP_NONCE, bytes.fromhex(slot.sealed), context)
         opened = msgspec.json.decode(plain, type=_Opened)
-    except (msgspec.MsgspecError, InvalidTag, ValueError) as error:
-        raise DamagedError(f"{name} is not a key slot of this repository", code="object-damaged") from error
+    except (msgspec.MsgspecError, RecursionError, InvalidTag, ValueError) as error:
+        message = f"{name} is not a key slot of this repository"
+        raise DamagedError(message, hint="bring the object back from a copy", code="object-damaged") from error
+    except MemoryError as error:
+        message = f"there is not enough memory to try a passphrase on {name}: {error}"
+        raise FailedError(message, hint="free memory, or use a computer that has more", code="memory") from error
     return Keys(
         repository_id=repository_id,
         content_secret=bytes.fromhex(opened.content),

@@ -188,7 +188,7 @@ class Log:
             message = f"{entry_name(number)} does not follow the entry before it: the log was put together from two"
             raise DamagedError(message, hint="bring the log back from one copy of the repository", code="log-chain")
         if header.kind == "commit":
-            for stored in msgspec.json.decode(body, type=_Commit).points:
+            for stored in _points_of(body, entry_name(number)):
                 self._points[stored.id] = stored
         self._hashes.append(blake3(payload).hexdigest())
 
@@ -208,6 +208,14 @@ def _open(keys: Keys, payload: bytes, name: str) -> tuple[_Header, bytes]:
         header = msgspec.json.decode(line, type=_Header)
         sealer = keys.sealer(b"entry", header.epoch, bytes.fromhex(header.salt))
         return header, sealer.decrypt(nonce(0), sealed, line + b"\n")
-    except (msgspec.MsgspecError, InvalidTag, ValueError) as error:
+    except (msgspec.MsgspecError, RecursionError, InvalidTag, ValueError) as error:
         message = f"{name} was not written with this repository's keys"
         raise DamagedError(message, hint="bring the object back from a copy", code="object-damaged") from error
+
+
+def _points_of(body: bytes, name: str) -> list[RestorePoint]:
+    """The points of a commit. Raises RefusedError: what was sealed with our keys and makes no sense here is newer."""
+    try:
+        return msgspec.json.decode(body, type=_Commit).points
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise newer_format(f"{name} holds points that this program cannot read: {error}") from error

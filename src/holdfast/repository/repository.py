@@ -19,7 +19,7 @@ from holdfast.repository.framing import SLOT
 from holdfast.repository.keys import KdfCost, Keys
 from holdfast.repository.log import Log
 from holdfast.repository.records import Records
-from holdfast.repository.storage.port import ObjectMissingError, Storage
+from holdfast.repository.storage.port import ObjectMissingError, Storage, StorageError
 from holdfast.repository.writer import Attempt, Claims
 
 DEFAULT_VERIFY_SHARE: Final = 0.05
@@ -162,7 +162,7 @@ def _read_config(storage: Storage) -> tuple[Config, bytes, str]:
             return configuration.decode(storage.get(name), name)
         except ObjectMissingError:
             continue
-        except DamagedError as error:
+        except (DamagedError, StorageError) as error:
             damage = error
     raise damage or NotFoundError(
         f"there is no repository at {storage.url}",
@@ -172,14 +172,14 @@ def _read_config(storage: Storage) -> tuple[Config, bytes, str]:
 
 
 def _open_slots(storage: Storage, passphrase: bytes, repository_id: bytes) -> Keys:
-    damage: DamagedError | None = None
+    damage: HoldfastError | None = None
     slots = sorted(stored.name for stored in storage.list("keys/"))
     for name in slots:
         try:
             payload = framing.untwin(SLOT, storage.get(name), name).payload
             if keys := keyring.unwrap(payload, passphrase, repository_id, name):
                 return keys
-        except DamagedError as error:
+        except (DamagedError, StorageError) as error:
             damage = error
     if not slots:
         raise DamagedError(f"{storage.url} has no key slots", hint="bring `keys/` back from a copy", code="no-keys")
