@@ -40,9 +40,9 @@ class TargetDiskContract:
     def test_nothing_bears_the_name_until_it_is_whole(self, make: Make, output: Path) -> None:
         target = make(output)
         target.open_writer().close()
-        assert [path.name for path in output.parent.iterdir()] == ["restored.img.partial"]
+        assert [path.name for path in output.parent.iterdir()] == [f"{output.name}.partial"]
         target.finish()
-        assert [path.name for path in output.parent.iterdir()] == ["restored.img"]
+        assert [path.name for path in output.parent.iterdir()] == [output.name]
 
     def test_an_abandoned_target_leaves_nothing(self, make: Make, output: Path) -> None:
         target = make(output)
@@ -57,10 +57,10 @@ class TargetDiskContract:
         with pytest.raises(RefusedError, match=str(output)):
             make(output)
         assert output.read_bytes() == b"precious"
-        assert [path.name for path in output.parent.iterdir()] == ["restored.img"]
+        assert [path.name for path in output.parent.iterdir()] == [output.name]
 
     def test_a_draft_that_is_not_ours_is_refused_and_kept(self, make: Make, output: Path) -> None:
-        draft = output.with_name("restored.img.partial")
+        draft = output.with_name(f"{output.name}.partial")
         draft.write_bytes(b"somebody is at it")
         with pytest.raises(RefusedError, match="partial"):
             make(output)
@@ -74,4 +74,4 @@ class TargetDiskContract:
             target.finish()
         target.abandon()
         assert output.read_bytes() == b"precious"
-        assert [path.name for path in output.parent.iterdir()] == ["restored.img"]
+        assert [path.name for path in output.parent.iterdir()] == [output.name]
