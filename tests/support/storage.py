@@ -27,6 +27,10 @@ class Put(NamedTuple):
     carry_out: Callable[[], None]
     storage: Storage
 
+    def succeed(self) -> None:
+        """No fault after all."""
+        self.carry_out()
+
 
 Fault = Callable[[Put], None]
 
@@ -129,6 +133,7 @@ class FaultyStorage:
         self.inner.read_into(name, offset, buffer)
 
     def size(self, name: str) -> int:
+        self._refuse_unreadable(name)
         return self.inner.size(name)
 
     def list(self, prefix: str) -> Iterator[Stored]:

@@ -38,27 +38,36 @@ class Shared(Generic[Work]):
 
 
 def run_threads(name: str, work: Shared[Work], body: Callable[[Shared[Work]], None]) -> None:
-    """Run `body` in several threads over the same work; raises the first failure of any, once all have ended."""
-    failures: list[BaseException] = []
+    """Run `body` in several threads over the same work; raises the first failure of any, once all have ended.
 
-    def run() -> None:
+    Waits for events instead of joining: a `Thread.join` that is interrupted takes the running thread for ended.
+    """
+    failures: list[BaseException] = []
+    endings: list[threading.Event] = []
+
+    def run(ended: threading.Event) -> None:
         try:
             body(work)
         except BaseException as failure:  # noqa: BLE001 - raised again by the thread that waits
             failures.append(failure)
             work.stop()
+        finally:
+            ended.set()
 
-    threads = [threading.Thread(target=run, name=f"{name}-{number}", daemon=True) for number in range(worker_count())]
     try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        for number in range(worker_count()):
+            ended = threading.Event()
+            threading.Thread(target=run, args=[ended], name=f"{name}-{number}", daemon=True).start()
+            endings.append(ended)
+        _wait_for(endings)
     except BaseException:
         work.stop()
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join()
+        _wait_for(endings)
         raise
     if failures:
         raise failures[0]
+
+
+def _wait_for(endings: Iterable[threading.Event]) -> None:
+    for ended in endings:
+        ended.wait()

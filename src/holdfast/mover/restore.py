@@ -55,8 +55,12 @@ def restore_disk(repository: Repository, disk: PointDisk, target: TargetDisk, *,
     and range if no good copy of a block is left, or what the target raises.
     """
     repository.records.load_index()
-    stored = repository.open_disk(disk.root)
-    return _Restore(repository, disk, stored, target, progress).run()
+    try:
+        stored = repository.open_disk(disk.root)
+        return _Restore(repository, disk, stored, target, progress).run()
+    except BlockMissingError as error:
+        message = f"disk {disk.name}: its map of blocks is damaged: {error.message}"
+        raise DamagedError(message, hint=error.hint, code=error.code) from error
 
 
 class _Restore:
@@ -76,12 +80,8 @@ class _Restore:
 
     def run(self) -> RestoreOutcome:
         self._progress.step(f"Restoring {self._disk.name}")
-        try:
-            for window in self._windows():
-                self._restore_window(window)
-        except BlockMissingError as error:
-            message = f"disk {self._disk.name}: its map of blocks is damaged: {error.message}"
-            raise DamagedError(message, hint=error.hint, code=error.code) from error
+        for window in self._windows():
+            self._restore_window(window)
         self._progress.advance(self._disk.size_bytes, self._disk.size_bytes)
         return RestoreOutcome(read_bytes=self._read_bytes, written_bytes=self._written_bytes)
 

@@ -14,6 +14,7 @@ import os
 import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
@@ -22,14 +23,14 @@ import msgspec
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 
-from holdfast.core.errors import ConflictError, DamagedError, HoldfastError
+from holdfast.core.errors import ConflictError, DamagedError, FailedError, HoldfastError
 from holdfast.core.point import RestorePoint
 from holdfast.repository import framing
 from holdfast.repository.config import newer_format
 from holdfast.repository.framing import ENTRY
 from holdfast.repository.keys import SALT_BYTES, Keys
 from holdfast.repository.packs import nonce
-from holdfast.repository.storage.port import ObjectExistsError, ObjectMissingError, Storage
+from holdfast.repository.storage.port import ObjectExistsError, ObjectMissingError, Storage, StorageError
 
 _PREFIX: Final = "log/"
 _NUMBER: Final = re.compile("[0-9]{12}")
@@ -151,7 +152,8 @@ class Log:
             payload = line + sealer.encrypt(nonce(0), body(), line)
             blob = framing.twin(ENTRY, payload)
             if self._put(head.number + 1, blob):
-                self.read()
+                with suppress(StorageError):  # it is durable, whether or not it can be read right now
+                    self.read()
                 return len(blob)
         raise ConflictError(f"{_ATTEMPTS} others were faster to the log of {self._storage.url}", hint="run again")
 
@@ -159,7 +161,7 @@ class Log:
         """Whether entry `number` is ours.
 
         A put that failed may have succeeded: sending the same bytes again finds out, since it succeeds if they are
-        there and is refused if another's are.
+        there and is refused if another's are. Only a put that returns says that an entry is durable.
         """
         failures: list[HoldfastError] = []
         while len(failures) < _PUTS:
@@ -171,7 +173,20 @@ class Log:
                 failures.append(error)
             else:
                 return True
-        raise failures[-1]
+        if self._is_absent(number):
+            raise failures[-1]
+        message = f"whether {entry_name(number)} is committed is unknown: {failures[-1].message}"
+        hint = "see with `holdfast point list` whether the point is there before you run it again"
+        raise FailedError(message, hint=hint, code="outcome-unknown") from failures[-1]
+
+    def _is_absent(self, number: int) -> bool:
+        try:
+            self._storage.size(entry_name(number))
+        except ObjectMissingError:
+            return True
+        except HoldfastError:
+            return False
+        return False
 
     def _payload(self, number: int) -> bytes | None:
         try:
