@@ -2,7 +2,7 @@
 
 import secrets
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -89,12 +89,10 @@ class _Backup:
         streams = [stream for _, stream in disks] + [blob for blob in blobs if blob]
         self._total_bytes = sum(stream.expected_bytes for stream in streams)
         self._progress.step(f"Backing up {capture.machine}")
-        self._store(chain.from_iterable(stream.work for stream in streams))
-        roots = {stream: self._put_tree(stream) for stream in streams}
-        self._bring_home()
+        roots = self._store(streams)
         committed = self._commit(
             parent,
-            disks=tuple(_point_disk(disk, roots[stream]) for disk, stream in disks),
+            disks=tuple(_point_disk(disk, stream, roots[stream]) for disk, stream in disks),
             definition=Definition(xml=_root_of(blobs[0], roots), nvram=_root_of(blobs[1], roots)),
             verify_share=verify_share,
         )
@@ -111,8 +109,21 @@ class _Backup:
         before = parent.disk(disk.name) if parent and disk.capture == "incremental" else None
         return self._repository.find_disk(before.root) if before else None
 
-    def _store(self, work: Iterable[RegionWork]) -> None:
-        run_threads("mover", Shared(work), self._work_off)
+    def _store(self, streams: Sequence[Stream]) -> dict[Stream, bytes]:
+        """Bring home all that the point needs, and the root of each stream.
+
+        What a sibling had promised and did not bring is read and stored again, and the trees are made anew over it:
+        nothing obliges a block device to read the same twice.
+        """
+        work: Iterable[RegionWork] = chain.from_iterable(stream.work for stream in streams)
+        while True:
+            run_threads("mover", Shared(work), self._work_off)
+            roots = {stream: self._put_tree(stream) for stream in streams}
+            self._progress.step("Making it durable")
+            again = self._attempt.flush()
+            if not again:
+                return roots
+            work = [each for each in again if isinstance(each, RegionWork)]
 
     def _work_off(self, shared: Shared[RegionWork]) -> None:
         """What each thread does."""
@@ -137,12 +148,6 @@ class _Backup:
         depth = depth_of(size, region_bytes)
         top = rewrite(old, depth, stream.leaves, read=read, put=self._attempt.put_node)
         return write_root(size, region_bytes, top, self._attempt.put_node)
-
-    def _bring_home(self) -> None:
-        """Wait until everything the point needs is durable; store again what a sibling promised and did not bring."""
-        self._progress.step("Making it durable")
-        while again := self._attempt.flush():
-            self._store(work for work in again if isinstance(work, RegionWork))
 
     def _commit(
         self,
@@ -180,13 +185,14 @@ class _Backup:
         return judge
 
 
-def _point_disk(disk: CapturedDisk, root: bytes) -> PointDisk:
+def _point_disk(disk: CapturedDisk, stream: Stream, root: bytes) -> PointDisk:
+    built_on = disk.capture == "full" or stream.parent is not None
     return PointDisk(
         name=disk.name,
         size_bytes=disk.size_bytes,
         format=disk.format,
-        capture=disk.capture,
-        reason=disk.reason,
+        capture=disk.capture if built_on else "full",
+        reason=disk.reason if built_on else "the point before cannot be built on",
         root=root.hex(),
         mark=disk.mark,
     )

@@ -38,36 +38,60 @@ class Shared(Generic[Work]):
 
 
 def run_threads(name: str, work: Shared[Work], body: Callable[[Shared[Work]], None]) -> None:
-    """Run `body` in several threads over the same work; raises the first failure of any, once all have ended.
-
-    Waits for events instead of joining: a `Thread.join` that is interrupted takes the running thread for ended.
-    """
+    """Run `body` in several threads over the same work; raises the first failure of any, once all have ended."""
     failures: list[BaseException] = []
-    endings: list[threading.Event] = []
 
-    def run(ended: threading.Event) -> None:
+    def run() -> None:
         try:
             body(work)
         except BaseException as failure:  # noqa: BLE001 - raised again by the thread that waits
             failures.append(failure)
             work.stop()
-        finally:
-            ended.set()
 
+    workers = [_Worker(f"{name}-{number}", run) for number in range(worker_count())]
     try:
-        for number in range(worker_count()):
-            ended = threading.Event()
-            threading.Thread(target=run, args=[ended], name=f"{name}-{number}", daemon=True).start()
-            endings.append(ended)
-        _wait_for(endings)
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.wait()
     except BaseException:
         work.stop()
-        _wait_for(endings)
+        for worker in workers:
+            worker.call_off()
         raise
     if failures:
         raise failures[0]
 
 
-def _wait_for(endings: Iterable[threading.Event]) -> None:
-    for ended in endings:
-        ended.wait()
+class _Worker:
+    """A thread of which is always known whether it is at work.
+
+    An interrupt can strike in the middle of `Thread.start`, which says nothing about whether the thread will run, and
+    in the middle of `Thread.join`, which then takes a running thread for ended.
+    """
+
+    def __init__(self, name: str, body: Callable[[], None]) -> None:
+        self._body = body
+        self._turn = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Let it begin. Raises RuntimeError if there cannot be another thread."""
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until it has ended."""
+        self._ended.wait()
+
+    def call_off(self) -> None:
+        """If it has not begun, it never will; if it has, wait."""
+        if not self._turn.acquire(blocking=False):
+            self._ended.wait()
+
+    def _run(self) -> None:
+        if self._turn.acquire(blocking=False):
+            try:
+                self._body()
+            finally:
+                self._ended.set()

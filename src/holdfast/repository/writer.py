@@ -6,11 +6,11 @@
 
 An id that this process is already storing, for this attempt or a sibling, is *claimed*: whoever claims it first stores
 it. A claim has no place, so nothing can refer to bytes that are not durable yet. At its end an attempt waits a while
-for the siblings it relied on; what they did not bring home is named as work to do again.
+for the claims it relied on; what its siblings did not bring home is named as work to do again.
 """
 
 import threading
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -31,10 +31,11 @@ _SIBLING_PATIENCE_S: Final = 30.0
 
 
 class Claims:
-    """Who in this process is storing which id. Every operation is one step of a dictionary, so there is no lock."""
+    """Who in this process is storing which id. Taking one is a single step of a dictionary, so it needs no lock."""
 
     def __init__(self) -> None:
         self._owners: dict[bytes, list[Attempt]] = {}
+        self._released = threading.Condition()
 
     def take(self, wanted: bytes, attempt: "Attempt") -> "Attempt | None":
         """Claim an id for an attempt: None if it is now to store it, else the attempt that is already doing so.
@@ -46,13 +47,20 @@ class Claims:
         return None if owner is mine else owner[0]
 
     def release(self, ids: Iterable[bytes]) -> None:
-        """These ids are in the index now."""
+        """These ids are in the index now, or nobody is storing them any more."""
         for claimed in ids:
             self._owners.pop(claimed, None)
+        with self._released:
+            self._released.notify_all()
 
     def release_all(self, attempt: "Attempt") -> None:
         """The attempt has ended; what it claimed and did not bring home is anybody's again."""
-        self.release([claimed for claimed, owner in list(self._owners.items()) if owner[0] is attempt])
+        self.release([claimed for claimed, owner in self._owners.copy().items() if owner[0] is attempt])
+
+    def wait_for(self, ids: Collection[bytes], timeout_s: float) -> None:
+        """Return when none of these ids is claimed, or when the time is over."""
+        with self._released:
+            self._released.wait_for(lambda: not any(wanted in self._owners for wanted in ids), timeout_s)
 
 
 class Lane:
@@ -128,13 +136,10 @@ class Attempt:
         self.base = base
         self.verify_share = share
         self.sent_bytes = 0
-        self.settled = threading.Event()
         self._records = records
         self._claims = claims
         self._counting = threading.Lock()
         self._relied: dict[bytes, set[Hashable]] = {}
-        self._relied_nodes: dict[bytes, bytes] = {}
-        self._siblings: set[Attempt] = set()
         self._unreliable: set[bytes] = set()
         self.uploader = Uploader(records.storage, records.keys, base, share, self._published)
         self._nodes = _NodeLane(self)
@@ -144,12 +149,13 @@ class Attempt:
         return Lane(self)
 
     def put_node(self, plain: bytes) -> bytes:
-        """Store a tree node unless the repository has it; returns its id. Any thread."""
+        """Store a tree node unless the repository has it; returns its id. Any thread.
+
+        Nodes are not shared with siblings: they are small, and come home last.
+        """
         node = blake3(plain, key=self.keys.node_id_key).digest()
-        if self._records.index.places([node])[0, 0] < 0 and self._to_store(node, None):
+        if self._records.index.places([node])[0, 0] < 0:
             self._nodes.add(node, plain)
-        elif node in self._relied:
-            self._relied_nodes[node] = plain
         return node
 
     def missing(self, pieces: Sequence[Piece], work: Hashable) -> list[Piece]:
@@ -166,29 +172,20 @@ class Attempt:
         All lanes must have been closed. When it returns an empty set, every id this attempt has named or been told is
         known stands in a durable index object.
         """
-        while True:
-            self._nodes.hand_over()
-            self.uploader.drain()
-            self.settled.set()
-            for sibling in self._siblings:
-                sibling.settled.wait(_SIBLING_PATIENCE_S)
-            relied, self._relied = self._relied, {}
-            lost = [wanted for wanted in relied if not self._records.index.copies(wanted)]
-            self._unreliable.update(lost)
-            again: set[Hashable] = set()
-            for wanted in lost:
-                if wanted in self._relied_nodes:
-                    self.put_node(self._relied_nodes[wanted])
-                else:
-                    again |= relied[wanted]
-            if again or not lost:
-                return again
+        self._nodes.hand_over()
+        self.uploader.drain()  # what this attempt had claimed is released: two that rely on each other go on
+        relied, self._relied = self._relied, {}
+        self._claims.wait_for(relied, _SIBLING_PATIENCE_S)
+        lost = {wanted: work for wanted, work in relied.items() if not self._records.index.copies(wanted)}
+        self._unreliable.update(lost)
+        return set().union(*lost.values())
 
     def close(self) -> None:
         """Give everything back. What was not committed stays as unreferenced packs and harms nobody."""
-        self.uploader.stop()
-        self.settled.set()
-        self._claims.release_all(self)
+        try:
+            self.uploader.stop()
+        finally:
+            self._claims.release_all(self)
 
     def new_pack(self) -> PackBuilder:
         """An empty data pack."""
@@ -209,14 +206,17 @@ class Attempt:
         if wanted in self._unreliable:
             self._unreliable.discard(wanted)
             return True
-        self._siblings.add(owner)
         self._relied.setdefault(wanted, set()).add(work)
         return False
 
     def _published(self, packs: list[Pack]) -> None:
         self._records.index.add(packs)
         for pack in packs:
-            self._claims.release(row.tobytes() for row in pack.table.ids)
+            ids = [row.tobytes() for row in pack.table.ids]
+            if pack.header.type == NODES:
+                self._nodes.forget(ids)
+            else:
+                self._claims.release(ids)
 
 
 class _NodeLane:
@@ -225,19 +225,28 @@ class _NodeLane:
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
         self._lock = threading.Lock()
+        self._taken: set[bytes] = set()
         self._waiting: list[tuple[bytes, bytes]] = []
         self._waiting_bytes = 0
         self._pack: PackBuilder | None = None
 
     def add(self, node: bytes, plain: bytes) -> None:
-        """Take one node."""
+        """Take one node, unless it is on its way already."""
         with self._lock:
+            if node in self._taken:
+                return
+            self._taken.add(node)
             self._waiting.append((node, plain))
             self._waiting_bytes += len(plain)
             if self._waiting_bytes >= _NODE_RECORD_BYTES:
                 self._write()
                 if self._pack is not None and self._pack.full:
                     self._seal()
+
+    def forget(self, nodes: Iterable[bytes]) -> None:
+        """These are in the index now."""
+        with self._lock:
+            self._taken.difference_update(nodes)
 
     def hand_over(self) -> None:
         """Pass on everything taken so far."""

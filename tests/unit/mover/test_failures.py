@@ -1,4 +1,4 @@
-"""When the source, the target, the storage or the user end the work: nothing is committed, and nothing keeps running."""
+"""When source, target, storage or user end the work: nothing is committed, and nothing keeps running."""
 
 import random
 import signal
@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 import pytest
 
@@ -156,7 +155,11 @@ def test_what_a_failed_backup_had_stored_spares_the_next_one_the_work(
 def in_turn(*faults: Fault) -> Fault:
     """Each put meets the next fault; when they are used up, puts succeed."""
     left = iter(faults)
-    return lambda put: next(left, Put.succeed)(put)
+
+    def fault(put: Put) -> None:
+        next(left, Put.succeed)(put)
+
+    return fault
 
 
 @pytest.mark.parametrize("fault", [failing, failing_after_it_happened])
@@ -172,7 +175,7 @@ def test_a_commit_is_sent_again_until_its_outcome_is_known_and_happens_once(
 
 @pytest.mark.parametrize("blind", [False, True])
 def test_a_commit_whose_outcome_stays_unknown_is_reported_as_that(
-    repository: Repository, storage: FaultyStorage, blind: bool
+    repository: Repository, storage: FaultyStorage, *, blind: bool
 ) -> None:
     """The entry shows, perhaps, but no put of it ever returned: neither done nor undone can be promised."""
 
@@ -236,6 +239,25 @@ def test_threads_have_ended_when_an_interrupted_run_returns() -> None:
     assert at_work == set(), "a thread was still at work"
 
 
+def test_an_interrupt_while_threads_are_still_being_started_leaves_none_at_work() -> None:
+    for _ in range(100):
+        at_work: set[int] = set()
+        interrupted = threading.Lock()
+
+        def body(work: Shared[int], at_work: set[int] = at_work, interrupted: threading.Lock = interrupted) -> None:
+            ident = threading.get_ident()
+            at_work.add(ident)
+            if interrupted.acquire(blocking=False):
+                interrupt_main_thread()
+            for _ in work:
+                time.sleep(0.001)
+            at_work.discard(ident)
+
+        with interrupting(), pytest.raises(InterruptedForTest):
+            run_threads("mover", Shared(range(10_000_000)), body)
+        assert at_work == set(), "a thread was still at work"
+
+
 @pytest.mark.parametrize("at_read", [1, 5, 15])
 def test_an_interrupted_backup_leaves_no_point_and_no_thread(
     repository: Repository, at_read: int, small_packs: None
@@ -251,6 +273,7 @@ def test_an_interrupted_backup_leaves_no_point_and_no_thread(
 
     with interrupting(), pytest.raises(InterruptedForTest):
         back_up_disks(repository, [whole(CONTENT, fault=fault)])
+    assert repository._claims._owners == {}, "claims are left that nobody will ever redeem"
     require_nothing_happened(repository)
 
 

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from holdfast.repository import BlockMissingError, MemoryStorage
+from holdfast.core.errors import DamagedError
+from holdfast.repository import MemoryStorage
 from tests.support.disks import whole
 from tests.support.repositories import back_up_disks, new_repository, reopened, restored
 
@@ -38,10 +39,10 @@ def test_a_damaged_index_object_beside_a_damaged_pack_costs_that_pack_alone(stor
     assert restored(reopened(repository), point) == content
 
 
-def test_a_lost_pack_is_an_error_that_names_the_block(storage: MemoryStorage) -> None:
+def test_a_lost_pack_is_an_error_that_names_the_disk_and_the_block(storage: MemoryStorage) -> None:
     repository = new_repository(storage)
     point = back_up_disks(repository, [whole(b"holdfast " * 5000)]).point
     for name in names(storage, "packs/"):
         del storage.objects[name]
-    with pytest.raises(BlockMissingError, match="no good copy of block"):
+    with pytest.raises(DamagedError, match="disk vda.*no good copy of block"):
         restored(reopened(repository), point)
