@@ -6,7 +6,7 @@ an old image back loses the bitmap. While the domain runs, libvirt changes both;
 metadata, and qemu-img the bitmaps.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -60,7 +60,7 @@ class Checkpoints:
         else:
             self._remove_at_rest(name)
 
-    def remove_all_but(self, kept: Sequence[str]) -> list[str]:
+    def remove_all_but(self, kept: Iterable[str]) -> list[str]:
         """Remove every checkpoint of ours that is not `kept`. What could not be removed, in words; never raises."""
         troubles: list[str] = []
         with collecting(troubles):

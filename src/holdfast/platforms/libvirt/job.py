@@ -19,7 +19,8 @@ from holdfast.platforms.libvirt.calls import asking
 from holdfast.platforms.libvirt.domain_xml import parse
 from holdfast.platforms.workspace import NAME, is_abandoned
 
-_END_S = 60.0
+# When the guest agent restarts during a job, libvirt 9.0 ends the job only after two time-outs of 30 s of its own.
+_END_S = 180.0
 _POLL_S = 0.01
 
 

@@ -117,12 +117,15 @@ class Quiesce:
                 self._report(f"does not answer the request to thaw ({error}); asking on")
             return False
         self._note_thawed()
-        if self._reported:
-            self._progress.warning(f"{self._machine} is thawed, {self._freeze_ms() / 1000:.1f} s after the freeze")
+        self._progress.warning(f"{self._machine} is thawed, {self._freeze_ms() / 1000:.1f} s after the freeze")
         return True
 
     def _report(self, trouble: str) -> None:
-        self._progress.warning(f"{self._machine} {trouble}; if it hangs: virsh domfsthaw {self._machine}")
+        # libvirt 9.0 loses an agent that restarts during a backup job, and finds it again when it is restarted itself.
+        self._progress.warning(
+            f"{self._machine} {trouble}; if it hangs: virsh domfsthaw {self._machine}, and if libvirt cannot reach the "
+            "agent either, restart libvirt's daemon first, which leaves guests running"
+        )
 
     def _note_thawed(self) -> None:
         self._thawed_at = time.monotonic()

@@ -80,7 +80,9 @@ def capture_running(
         quiesce = stack.enter_context(Quiesce(GuestAgent(domain), surveyed.name, options.freeze_timeout_s, progress))
         instant = Beginning(domain, surveyed, job, quiesce, options).take(verdict, checkpoint.name)
         stack.enter_context(watch)
-        left_over = checkpoints.remove_all_but([checkpoint.name, *checkpoints_in(baseline)])
+        # What a killed capture left. Without a baseline nobody can say which of ours are left over, until `settle`.
+        kept = checkpoints_in(baseline)
+        left_over = checkpoints.remove_all_but([checkpoint.name, *kept]) if kept else []
         yield RunningCapture(
             machine=surveyed.name,
             machine_id=surveyed.uuid,

@@ -84,7 +84,9 @@ def capture_stopped(domain: Any, baseline: Baseline | None, options: CaptureOpti
     _refuse_unreadable(surveyed)
     consistency = _consistency(domain, options)
     checkpoints = Checkpoints(domain, surveyed.disks, options.owner)
-    left_over = checkpoints.remove_all_but(sorted(checkpoints_in(baseline)))
+    # What a killed capture left. Without a baseline nobody can say which of ours are left over, until `settle`.
+    kept = checkpoints_in(baseline)
+    left_over = checkpoints.remove_all_but(kept) if kept else []
     verdict = _check_bitmaps(surveyed, judge(surveyed.markable, baseline))
     with ExitStack() as stack:
         checkpoint = stack.enter_context(NewCheckpoint(checkpoints, new_checkpoint_name(options.owner)))

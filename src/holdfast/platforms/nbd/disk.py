@@ -38,14 +38,14 @@ class NbdDisk:
         """Extents marked dirty, and everything past the baseline's end."""
         if self.bitmap is None:
             return None
-        return _with_growth(dirty_extents(self.export, self.bitmap), self.size_before, self.size_bytes)
+        return with_growth(dirty_extents(self.export, self.bitmap), self.size_before, self.size_bytes)
 
     def open_reader(self) -> NbdReader:
         """A reader with a connection of its own."""
         return NbdReader(self.export)
 
 
-def _with_growth(dirty: Iterator[Extent], size_before: int, size: int) -> Iterator[Extent]:
+def with_growth(dirty: Iterator[Extent], size_before: int, size: int) -> Iterator[Extent]:
     """`dirty` below `size_before`, then everything from there on."""
     for start, end in dirty:
         if end >= size_before < size:
