@@ -198,10 +198,6 @@ class TargetMachine(Protocol):
     def warnings(self) -> Sequence[str]:
         """What will not be as it was on the original machine."""
 
-    @property
-    def warnings(self) -> Sequence[str]:
-        """What will not be as it was on the original machine."""
-
     def define(self) -> str:
         """All disks are finished: make the machine known to its platform. Returns its new lasting identity."""
 

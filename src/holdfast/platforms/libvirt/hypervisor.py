@@ -16,6 +16,7 @@ from holdfast.platforms.libvirt.calls import asking
 from holdfast.platforms.libvirt.inventory import list_machines
 from holdfast.platforms.libvirt.recreate import recreate
 from holdfast.platforms.libvirt.running import capture_running
+from holdfast.platforms.libvirt.sockets import refuse_distant
 from holdfast.platforms.libvirt.stopped import capture_stopped
 from holdfast.platforms.libvirt.turn import sole_turn
 
@@ -76,9 +77,11 @@ class LibvirtHost:
         self, machine_id: str, baseline: Baseline | None, options: CaptureOptions, progress: Progress
     ) -> Iterator[Capture]:
         """Capture all disks of a domain at one instant, running or off."""
+        refuse_distant(self._uri)
         with asking(f"find machine {machine_id}", hint="see: holdfast machine list"):
             domain = self._connection.lookupByUUIDString(machine_id)
             name, running = domain.name(), domain.isActive()
+        progress.step(f"Capturing {name}")
         captured: AbstractContextManager[Capture]
         if running:
             captured = capture_running(domain, self._uri, baseline, options, progress)
@@ -89,6 +92,7 @@ class LibvirtHost:
 
     def recreate(self, plan: MachinePlan) -> AbstractContextManager[TargetMachine]:
         """Prepare files and a definition for a new domain."""
+        refuse_distant(self._uri)
         return recreate(self._connection, plan)
 
 

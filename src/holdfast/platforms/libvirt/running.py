@@ -23,7 +23,7 @@ from holdfast.platforms.libvirt.job import BackupJob, bitmap_export, clear_dead_
 from holdfast.platforms.libvirt.marks import Mark, Verdict, checkpoints_in, judge, new_checkpoint_name
 from holdfast.platforms.libvirt.quiesce import Quiesce
 from holdfast.platforms.libvirt.scratch import Scratch
-from holdfast.platforms.libvirt.sockets import make_place, name_socket, refuse_distant
+from holdfast.platforms.libvirt.sockets import make_place, name_socket
 from holdfast.platforms.libvirt.survey import Survey, SurveyedDisk, read_nvram, survey
 from holdfast.platforms.libvirt.watch import JobWatch
 from holdfast.platforms.nbd.client import Export, served_size
@@ -63,7 +63,6 @@ def capture_running(
     domain: Any, uri: str, baseline: Baseline | None, options: CaptureOptions, progress: Progress
 ) -> Iterator[RunningCapture]:
     """Capture all disks at one instant. The job lives as long as the context; its checkpoint longer, if settled."""
-    refuse_distant(uri)
     clear_dead_job(domain)
     surveyed = survey(domain, running=True)
     nvram = read_nvram(surveyed)

@@ -20,11 +20,11 @@ _LONGEST = 107  # bytes in sockaddr_un.sun_path, without its final zero
 
 
 def refuse_distant(uri: str) -> None:
-    """Raise RefusedError for a hypervisor on another host: its backup sockets cannot be reached from here."""
+    """Raise RefusedError for a hypervisor on another host: its files and sockets are not those of this one."""
     host = urlsplit(uri).hostname
     if host not in {None, "localhost", "127.0.0.1", "::1"}:
         raise RefusedError(
-            f"{uri} is on another host, and backups are read through sockets of the hypervisor's own host",
+            f"{uri} is on another host, and disks are read and written on the hypervisor's own",
             hint=f"run Holdfast on {host}",
             code="distant",
         )
@@ -33,9 +33,10 @@ def refuse_distant(uri: str) -> None:
 def make_place(uri: str, surveyed: Survey, run: int, stack: ExitStack) -> Path:
     """A directory in which the domain's QEMU may create a socket and we may connect to it."""
     own = [path for path in _STATE.glob(f"domain-{run}-*") if surveyed.name.startswith(path.name.split("-", 2)[2])]
-    if "socket" not in parse_qs(urlsplit(uri).query) and len(own) == 1:
+    address = urlsplit(uri)
+    if address.path == "/system" and "socket" not in parse_qs(address.query) and len(own) == 1:
         return own[0]
-    workspace = stack.enter_context(Workspace(socket_base(), mode=0o711))
+    workspace = stack.enter_context(Workspace(socket_base()))
     owner = qemu_owner(surveyed.xml)
     if owner is not None and os.geteuid() == 0:
         os.chown(workspace.path, *owner)
