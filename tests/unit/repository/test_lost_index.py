@@ -44,5 +44,5 @@ def test_a_lost_pack_is_an_error_that_names_the_disk_and_the_block(storage: Memo
     point = back_up_disks(repository, [whole(b"holdfast " * 5000)]).point
     for name in names(storage, "packs/"):
         del storage.objects[name]
-    with pytest.raises(DamagedError, match="disk vda.*no good copy of block"):
+    with pytest.raises(DamagedError, match=r"disk vda.*no good copy of block"):
         restored(reopened(repository), point)
