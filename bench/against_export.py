@@ -29,8 +29,8 @@ def full_of_a_guest(site: Site) -> Iterator[tuple[str, Figure]]:
         contest = _Contest(site, lab, guest, work)
         runs = interleave(
             {
-                "holdfast": contest.back_up,
                 "nbdcopy": lambda: contest.copy(limits.nbdcopy_to_zstd),
+                "holdfast": contest.back_up,
                 "extents": lambda: contest.copy(limits.extents_to_zstd),
             },
         )

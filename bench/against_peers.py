@@ -9,7 +9,7 @@ from typing import Protocol
 from bench.figures import Figure, measures, speed_ratio
 from bench.images import SERVER, debian_image
 from bench.limits import Zstd
-from bench.measure import Timing, interleave, median_seconds, require_equal, warm
+from bench.measure import Timing, interleave, require_equal, warm
 from bench.ours import Holdfast
 from bench.peers import Borg, Restic
 from bench.site import Site
@@ -40,29 +40,21 @@ class Tool(Protocol):
 def against_peers(site: Site) -> Iterator[tuple[str, Figure]]:
     image = debian_image(site, SERVER)
     warm(image)
-    tools: dict[str, Tool] = {
-        "holdfast": Holdfast(site.holdfast, site.scratch / "holdfast"),
-        "restic": Restic(site.scratch / "restic"),
-        "borg": Borg(site.scratch / "borg"),
-        "borg, fixed chunks": Borg(site.scratch / "borg-fixed", _FIXED_CHUNKS),
-        "zstd": Zstd(site.scratch / "zstd"),
-    }
-    full = {f"back up: {name}": partial(_back_up, site, tool, image) for name, tool in tools.items()}
-    restore = {f"restore: {name}": partial(_restore, site, tool, image) for name, tool in tools.items()}
+    ours = Holdfast(site.holdfast, site.scratch / "holdfast")
+    restic, borg, zstd = Restic(site.scratch / "restic"), Borg(site.scratch / "borg"), Zstd(site.scratch / "zstd")
+    fixed = _back_up(site, Borg(site.scratch / "borg-fixed", _FIXED_CHUNKS), image)
+    _back_up(site, zstd, image)
+    # ours runs next to what it is compared with: neighbours in time share their noise
+    full = {f"full {tool.home.name}": partial(_back_up, site, tool, image) for tool in (restic, ours, borg)}
+    restore = {f"restore {tool.home.name}": partial(_restore, site, tool, image) for tool in (restic, ours, zstd, borg)}
     runs = interleave(full | restore)
-    ours = runs["back up: holdfast"]
-    yield "full.throughput_vs_restic", speed_ratio(ours, runs["back up: restic"], _FULL)
-    yield (
-        "full.throughput_vs_borg",
-        speed_ratio(ours, runs["back up: borg"], f"{_FULL}; {_with_fixed(runs, 'back up')}"),
-    )
-    ours = runs["restore: holdfast"]
-    yield "restore.throughput_vs_restic", speed_ratio(ours, runs["restore: restic"], _RESTORE)
-    yield (
-        "restore.throughput_vs_borg",
-        speed_ratio(ours, runs["restore: borg"], f"{_RESTORE}; {_with_fixed(runs, 'restore')}"),
-    )
-    yield "restore.throughput_vs_limit", speed_ratio(ours, runs["restore: zstd"], _RESTORE)
+
+    full_note = f"{_FULL}; borg {' '.join(_FIXED_CHUNKS)} took {fixed.seconds:.1f} s once"
+    yield "full.throughput_vs_restic", speed_ratio(runs["full holdfast"], runs["full restic"], _FULL)
+    yield "full.throughput_vs_borg", speed_ratio(runs["full holdfast"], runs["full borg"], full_note)
+    for peer, name in (("restic", "restic"), ("borg", "borg"), ("limit", "zstd")):
+        figure = speed_ratio(runs["restore holdfast"], runs[f"restore {name}"], _RESTORE)
+        yield f"restore.throughput_vs_{peer}", figure
 
 
 def _back_up(site: Site, tool: Tool, image: Path) -> Timing:
@@ -78,7 +70,3 @@ def _restore(site: Site, tool: Tool, image: Path) -> Timing:
     require_equal(image, output)
     shutil.rmtree(directory)
     return timing
-
-
-def _with_fixed(runs: dict[str, list[Timing]], work: str) -> str:
-    return f"borg with {' '.join(_FIXED_CHUNKS)}: {median_seconds(runs[f'{work}: borg, fixed chunks']):.1f} s"

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from bench.memory import PeakMemory
 
-ROUNDS = 3
+ROUNDS = 5
 
 
 class RunError(Exception):
