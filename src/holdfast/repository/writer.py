@@ -20,7 +20,7 @@ from holdfast.repository.config import Config
 from holdfast.repository.cut import Piece
 from holdfast.repository.index import Pack
 from holdfast.repository.packing import PackBuilder
-from holdfast.repository.packs import DATA, NODES
+from holdfast.repository.packs import DATA, NODES, PackType
 from holdfast.repository.records import Records
 from holdfast.repository.uploading import Uploader
 
@@ -115,7 +115,7 @@ class Lane:
         else:
             plain = memoryview(b"".join([region[piece.start * block : piece.end * block] for piece in batch]))
         if self._pack is None:
-            self._pack = self._attempt.new_pack()
+            self._pack = self._attempt.new_pack(DATA)
         self._pack.add(plain, segments)
         self._attempt.count_sent(total)
         if self._pack.full:
@@ -187,9 +187,14 @@ class Attempt:
         finally:
             self._claims.release_all(self)
 
-    def new_pack(self) -> PackBuilder:
-        """An empty data pack."""
-        return PackBuilder(self.keys, DATA, self.uploader.buffer(), self.verify_share)
+    @property
+    def stored_bytes(self) -> int:
+        """By how much this attempt has made the repository grow."""
+        return self.uploader.stored_bytes
+
+    def new_pack(self, kind: PackType) -> PackBuilder:
+        """An empty pack."""
+        return PackBuilder(self.keys, kind, self.uploader.buffer(), self.verify_share)
 
     def count_sent(self, plain_bytes: int) -> None:
         """Count bytes that the repository did not have."""
@@ -220,7 +225,11 @@ class Attempt:
 
 
 class _NodeLane:
-    """Nodes of all threads, in small records of packs of their own."""
+    """Nodes of all threads, in small records of packs of their own.
+
+    A full pack is handed over outside the lock: handing over waits for the uploader, and the uploader waits for the
+    lock when it reports what it has listed.
+    """
 
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
@@ -232,6 +241,7 @@ class _NodeLane:
 
     def add(self, node: bytes, plain: bytes) -> None:
         """Take one node, unless it is on its way already."""
+        full = None
         with self._lock:
             if node in self._taken:
                 return
@@ -239,9 +249,11 @@ class _NodeLane:
             self._waiting.append((node, plain))
             self._waiting_bytes += len(plain)
             if self._waiting_bytes >= _NODE_RECORD_BYTES:
-                self._write()
-                if self._pack is not None and self._pack.full:
-                    self._seal()
+                pack = self._write()
+                if pack.full:
+                    full, self._pack = pack, None
+        if full is not None:
+            self._attempt.uploader.hand_over(full.seal())
 
     def forget(self, nodes: Iterable[bytes]) -> None:
         """These are in the index now."""
@@ -253,18 +265,15 @@ class _NodeLane:
         with self._lock:
             if self._waiting:
                 self._write()
-            if self._pack is not None:
-                self._seal()
+            last, self._pack = self._pack, None
+        if last is not None:
+            self._attempt.uploader.hand_over(last.seal())
 
-    def _write(self) -> None:
+    def _write(self) -> PackBuilder:
+        """Put what waits into the open pack, as one record."""
         if self._pack is None:
-            attempt = self._attempt
-            self._pack = PackBuilder(attempt.keys, NODES, attempt.uploader.buffer(), attempt.verify_share)
+            self._pack = self._attempt.new_pack(NODES)
         segments = [(node, len(plain)) for node, plain in self._waiting]
         self._pack.add(b"".join([plain for _, plain in self._waiting]), segments)
         self._waiting, self._waiting_bytes = [], 0
-
-    def _seal(self) -> None:
-        assert self._pack is not None
-        self._attempt.uploader.hand_over(self._pack.seal())
-        self._pack = None
+        return self._pack
