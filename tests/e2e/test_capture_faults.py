@@ -422,6 +422,5 @@ def test_an_agent_that_dies_in_the_freeze_is_reported_with_the_way_out(
     lab.connection = host.connect()
     guest = lab.find("stunned")
     guest.wait_for_agent()
-    assert guest.agent("guest-fsfreeze-status") == "frozen"
     guest.domain.fsThaw()
     wait_until(lambda: writes_again(guest))
