@@ -2,10 +2,10 @@
 
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import chain
 
 from holdfast.core.errors import FailedError
@@ -65,7 +65,7 @@ def back_up(
     nothing is visible, and what was stored already spares the next try the work.
     """
     with closing(repository.begin(verify_share)) as attempt:
-        return _Backup(capture, repository, attempt, progress).run(parent, verify_share)
+        return _Backup(capture, repository, attempt, progress).run(parent)
 
 
 class _Backup:
@@ -82,7 +82,7 @@ class _Backup:
         self._done_bytes = 0
         self._total_bytes = 0
 
-    def run(self, parent: RestorePoint | None, verify_share: float) -> BackupOutcome:
+    def run(self, parent: RestorePoint | None) -> BackupOutcome:
         capture, planner = self._capture, self._planner
         disks = [(disk, planner.disk(disk, self._parent_disk(parent, disk))) for disk in capture.disks]
         blobs = [planner.blob(blob) if blob is not None else None for blob in (capture.definition, capture.nvram)]
@@ -94,13 +94,12 @@ class _Backup:
             parent,
             disks=tuple(_point_disk(disk, stream, roots[stream]) for disk, stream in disks),
             definition=Definition(xml=_root_of(blobs[0], roots), nvram=_root_of(blobs[1], roots)),
-            verify_share=verify_share,
         )
         return BackupOutcome(
             point=committed.point,
             read_bytes=sum(stream.read_bytes for _, stream in disks),
             sent_bytes=self._attempt.sent_bytes,
-            stored_bytes=self._attempt.uploader.stored_bytes + committed.stored_bytes,
+            stored_bytes=self._attempt.stored_bytes + committed.stored_bytes,
             disks=tuple(DiskOutcome(name=disk.name, read_bytes=stream.read_bytes) for disk, stream in disks),
         )
 
@@ -149,40 +148,34 @@ class _Backup:
         top = rewrite(old, depth, stream.leaves, read=read, put=self._attempt.put_node)
         return write_root(size, region_bytes, top, self._attempt.put_node)
 
-    def _commit(
-        self,
-        parent: RestorePoint | None,
-        *,
-        disks: tuple[PointDisk, ...],
-        definition: Definition,
-        verify_share: float,
-    ) -> Committed:
+    def _commit(self, parent: RestorePoint | None, disks: tuple[PointDisk, ...], definition: Definition) -> Committed:
+        """Make the point exist, if all that was read belongs to the instant and the parent still lives."""
         capture = self._capture
-        now = datetime.now(UTC)
-        point = RestorePoint(
-            id=secrets.token_hex(8),
-            machine=capture.machine,
-            machine_id=capture.machine_id,
-            created_at=now,
-            captured_at=capture.captured_at,
-            consistency=capture.consistency,
-            parent=parent.id if parent else None,
-            disks=disks,
-            definition=definition,
-            verified_share=verify_share,
-        )
+        identity = secrets.token_hex(8)
+
+        def make(created_at: datetime) -> RestorePoint:
+            self._require_live(parent)
+            return RestorePoint(
+                id=identity,
+                machine=capture.machine,
+                machine_id=capture.machine_id,
+                created_at=created_at,
+                captured_at=capture.captured_at,
+                consistency=capture.consistency,
+                parent=parent.id if parent else None,
+                disks=disks,
+                definition=definition,
+                verified_share=self._attempt.verify_share,
+            )
+
         capture.confirm()
-        return self._repository.log.commit(point, self._attempt.base, self._judge(parent))
+        return self._repository.log.commit(make, self._attempt.base)
 
-    def _judge(self, parent: RestorePoint | None) -> Callable[[], None]:
-        """Subtrees taken over from the parent are reachable only as long as the parent is live."""
-
-        def judge() -> None:
-            if parent and parent.id not in {point.id for point in self._repository.log.points()}:
-                message = f"point {parent.id}, which this backup builds on, was deleted meanwhile"
-                raise FailedError(message, hint="run the backup again", code="parent-gone")
-
-        return judge
+    def _require_live(self, parent: RestorePoint | None) -> None:
+        """Raise if the parent has gone: subtrees taken over from it are reachable only as long as it is live."""
+        if parent and parent.id not in {point.id for point in self._repository.log.points()}:
+            message = f"point {parent.id}, which this backup builds on, was deleted meanwhile"
+            raise FailedError(message, hint="run the backup again", code="parent-gone")
 
 
 def _point_disk(disk: CapturedDisk, stream: Stream, root: bytes) -> PointDisk:

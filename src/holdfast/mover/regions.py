@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from holdfast.core.errors import DamagedError
-from holdfast.core.extents import Extent, intersect
+from holdfast.core.extents import Extent, intersect, total_bytes
 from holdfast.core.ports import BlockReader
 from holdfast.mover.streams import RegionWork, Stream
 from holdfast.repository import Attempt, Lane, Piece, Repository, encode_leaf
@@ -43,13 +43,12 @@ class RegionWorker:
         base = work.region * self._region
         window = Extent(base + begin * self._block, base + end * self._block)
         wanted = list(intersect(work.data, [window]))
-        if sum(piece.length for piece in wanted) < window.length:
+        read_bytes = total_bytes(wanted)
+        if read_bytes < window.length:
             self._words[begin:end] = 0
-        reader = self._reader(work.stream) if wanted else None
-        for piece in wanted:
-            assert reader is not None
-            reader.read_into(piece.start, self._buffer[piece.start - base : piece.end - base])
-        return sum(piece.length for piece in wanted)
+        for start, stop in wanted:
+            self._reader(work.stream).read_into(start, self._buffer[start - base : stop - base])
+        return read_bytes
 
     def _cut(self, work: RegionWork, loader: "_Loader") -> Sequence[Piece]:
         """All of the region."""
@@ -71,7 +70,7 @@ class RegionWorker:
 
     def _blocks_in(self, work: RegionWork) -> int:
         rest = work.stream.source.size_bytes - work.region * self._region
-        return min(self._region, -(-rest // self._block) * self._block) // self._block
+        return min(self._region // self._block, -(-rest // self._block))
 
     def _reader(self, stream: Stream) -> BlockReader:
         if stream not in self._readers:

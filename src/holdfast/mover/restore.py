@@ -90,7 +90,6 @@ class _Restore:
         window = _Window(0)
         for region, leaf in self._stored.leaves():
             for piece in self._stored.pieces(leaf):
-                assert piece.id is not None
                 window.add(piece.id, self._stored.extent(region, piece))
             if window.planned_bytes >= _WINDOW_BYTES:
                 yield window
@@ -107,8 +106,9 @@ class _Restore:
                     self._restore_run(run, window, writer)
 
         run_threads("mover", Shared(runs), work_off)
-        with closing(self._target.open_writer()) as writer:
-            self._restore_one_by_one(lost, window, writer)
+        if lost:
+            with closing(self._target.open_writer()) as writer:
+                self._restore_one_by_one(lost, window, writer)
 
     def _restore_run(self, run: ReadRun, window: _Window, writer: BlockWriter) -> None:
         key = self._repository.keys.data_id_key

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal
 
-import numpy as np
 from blake3 import blake3
 
 from holdfast.core.errors import DamagedError, HoldfastError
@@ -178,8 +177,8 @@ class Check:
         except DamagedError:
             return False
         id_key = self._keys.data_id_key if pack.header.type == DATA else self._keys.node_id_key
-        for segment in range(int(pack.firsts[number]), int(pack.firsts[number + 1])):
-            piece = plain[slice(*self._records.segment_range(pack, number, segment))]
+        for segment in pack.table.segments_of(number):
+            piece = plain[pack.table.slice_of(number, segment)]
             if blake3(piece, key=id_key).digest() != pack.table.ids[segment].tobytes():
                 return False
         return True
@@ -219,7 +218,6 @@ class Check:
             return
         sound = True
         for piece in pieces:
-            assert piece.id is not None
             self._note_unlisted(piece.id)
             if not self._has_good_copy(piece.id):
                 sound = False
@@ -250,7 +248,7 @@ class Check:
 
     def _place(self, place: Place) -> tuple[str, int]:
         pack = self._records.index.packs[place.pack]
-        return pack.name, int(np.searchsorted(pack.firsts, place.segment, "right")) - 1
+        return pack.name, pack.table.record_of(place.segment)
 
 
 def _twin_is_sound(kind: bytes, name: str, blob: bytes) -> bool:

@@ -31,11 +31,11 @@ _WORD_BITS: Final = 64
 
 
 class Piece(NamedTuple):
-    """A segment's place in its region, in blocks; `id` is None until its bytes have been hashed."""
+    """A segment's place in its region, in blocks; `id` is empty until its bytes have been hashed."""
 
     start: int
     blocks: int
-    id: bytes | None = None
+    id: bytes = b""
 
     @property
     def end(self) -> int:

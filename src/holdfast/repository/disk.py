@@ -56,7 +56,7 @@ class StoredDisk:
             for piece in self.pieces(leaf):
                 held = self.extent(region, piece)
                 start, stop = max(held.start, offset), min(held.end, end)
-                if start < stop and piece.id:
+                if start < stop:
                     plain = self._records.read(piece.id, self._keys.data_id_key)
                     out[start - offset : stop - offset] = plain[start - held.start : stop - held.start]
         return bytes(out)

@@ -13,7 +13,6 @@ import struct
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -46,11 +45,6 @@ class Pack:
     def object(self) -> str:
         """Its name in the storage."""
         return f"packs/{self.name[:2]}/{self.name}"
-
-    @cached_property
-    def firsts(self) -> NDArray[np.int64]:
-        """See PackTable.firsts; kept."""
-        return self.table.firsts
 
 
 class Place(NamedTuple):

@@ -15,7 +15,6 @@ import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
@@ -25,6 +24,7 @@ from cryptography.exceptions import InvalidTag
 
 from holdfast.core.errors import ConflictError, DamagedError, FailedError, HoldfastError
 from holdfast.core.point import RestorePoint
+from holdfast.core.selection import in_order
 from holdfast.repository import framing
 from holdfast.repository.config import newer_format
 from holdfast.repository.framing import ENTRY
@@ -98,7 +98,7 @@ class Log:
 
     def points(self) -> list[RestorePoint]:
         """The points of the entries read so far, by capture time."""
-        return sorted(self._points.copy().values(), key=lambda point: (point.captured_at, point.created_at))
+        return in_order(self._points.copy().values())
 
     def read(self) -> Head:
         """Read every entry that has appeared. Raises DamagedError (broken chain, hole), RefusedError (newer format)."""
@@ -124,22 +124,20 @@ class Log:
         """Write the first entry of a new repository."""
         self._append("create", 0, lambda: msgspec.json.encode({"created_at": created_at}))
 
-    def commit(self, point: RestorePoint, base: int, judge: Callable[[], None]) -> Committed:
+    def commit(self, make: Callable[[datetime], RestorePoint], base: int) -> Committed:
         """Make a point exist; the only step of a backup that anyone else can see.
 
-        `judge` is called on the state right below the number about to be tried, each time anew; what it raises ends
-        the commit.
+        `make` is given the time of the commit and makes the point, on the state right below the number about to be
+        tried, each time anew; what it raises ends the commit.
         """
-        committed = point
+        made: list[RestorePoint] = []
 
         def body() -> bytes:
-            nonlocal committed
-            judge()
-            committed = replace(point, created_at=datetime.now(UTC))
-            return msgspec.json.encode(_Commit([committed]))
+            made.append(make(datetime.now(UTC)))
+            return msgspec.json.encode(_Commit(made[-1:]))
 
         stored_bytes = self._append("commit", base, body)
-        return Committed(committed, stored_bytes)
+        return Committed(made[-1], stored_bytes)
 
     def _append(self, kind: Literal["create", "commit"], base: int, body: Callable[[], bytes]) -> int:
         """Put the next number: read all below, build on exactly that, put; if taken, again. Returns bytes stored."""

@@ -58,9 +58,8 @@ def encode_leaf(pieces: Sequence[Piece]) -> bytes:
     count = len(pieces)
     starts = struct.pack(f"<{count}H", *(piece.start for piece in pieces))
     blocks = bytes(piece.blocks for piece in pieces)
-    ids = b"".join(piece.id or _NOTHING for piece in pieces)
+    ids = b"".join(piece.id for piece in pieces)
     assert len(ids) == count * ID_BYTES
-    assert all(piece.id for piece in pieces)
     return _LEAF.pack(b"L", count) + starts + blocks + ids
 
 

@@ -15,6 +15,7 @@ lengths. The table stands at both ends so that one bad sector hides nothing.
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -72,10 +73,23 @@ class PackTable:
     ids: NDArray[np.uint8]
     sizes: NDArray[np.uint32]
 
-    @property
+    @cached_property
     def firsts(self) -> NDArray[np.int64]:
         """The number of each record's first segment, and one more: the count of segments."""
         return np.concatenate(([0], np.cumsum(self.records["segments"], dtype=np.int64)))
+
+    def segments_of(self, record: int) -> range:
+        """The numbers of a record's segments."""
+        return range(int(self.firsts[record]), int(self.firsts[record + 1]))
+
+    def record_of(self, segment: int) -> int:
+        """The record that holds a segment."""
+        return int(np.searchsorted(self.firsts, segment, "right")) - 1
+
+    def slice_of(self, record: int, segment: int) -> slice:
+        """Where a segment lies in its record's plain frame."""
+        begin = int(self.sizes[int(self.firsts[record]) : segment].sum(dtype=np.int64))
+        return slice(begin, begin + int(self.sizes[segment]))
 
     def encode(self) -> bytes:
         """Counts, then the three columns."""

@@ -125,7 +125,7 @@ class Records:
             pack = self.index.packs[number]
             mine = np.flatnonzero(places[:, 0] == number)
             segments = places[mine, 1]
-            records = np.searchsorted(pack.firsts, segments, "right") - 1
+            records = np.searchsorted(pack.table.firsts, segments, "right") - 1
             order = np.argsort(segments, kind="stable").tolist()
             wanted: dict[int, list[tuple[int, bytes]]] = {}
             for at in order:
@@ -153,7 +153,7 @@ class Records:
                 yield from ((wanted, None) for _, wanted in record.segments)
                 continue
             for segment, wanted in record.segments:
-                view = plain[slice(*self.segment_range(run.pack, record.number, segment))]
+                view = plain[run.pack.table.slice_of(record.number, segment)]
                 yield wanted, view if blake3(view, key=id_key).digest() == wanted else None
 
     def open_record(self, pack: Pack, number: int, sealed: memoryview) -> memoryview:
@@ -162,8 +162,9 @@ class Records:
         The view's memory belongs to this thread's next call.
         """
         row = pack.table.records[number]
-        first, last = int(pack.firsts[number]), int(pack.firsts[number + 1])
-        contents = pack.table.ids[first:last].tobytes() + pack.table.sizes[first:last].tobytes()
+        segments = pack.table.segments_of(number)
+        held = slice(segments.start, segments.stop)
+        contents = pack.table.ids[held].tobytes() + pack.table.sizes[held].tobytes()
         plain_bytes, packed = int(row["plain"]), int(row["packed"])
         context = record_context(self.keys.repository_id, pack.header, number, contents, plain_bytes, packed)
         try:
@@ -175,17 +176,11 @@ class Records:
         except (InvalidTag, ValueError, zstandard.ZstdError) as error:
             raise _damaged_record(pack, number) from error
 
-    def segment_range(self, pack: Pack, record: int, segment: int) -> tuple[int, int]:
-        """(begin, end) of a segment inside its record's plain frame."""
-        sizes = pack.table.sizes
-        begin = int(sizes[int(pack.firsts[record]) : segment].sum(dtype=np.int64))
-        return begin, begin + int(sizes[segment])
-
     def _read_place(self, place: Place, wanted: bytes, id_key: bytes) -> bytes:
         pack = self.index.packs[place.pack]
-        record = int(np.searchsorted(pack.firsts, place.segment, "right")) - 1
+        record = pack.table.record_of(place.segment)
         plain = self._cached_frame(pack, record)
-        piece = plain[slice(*self.segment_range(pack, record, place.segment))]
+        piece = plain[pack.table.slice_of(record, place.segment)]
         if blake3(piece, key=id_key).digest() != wanted:
             raise _damaged_record(pack, record)
         return piece

@@ -108,7 +108,7 @@ class Lane:
         """Store some pieces as one record; neighbours need no copy."""
         block = self._block_bytes
         first, last = batch[0], batch[-1]
-        segments = [(piece.id or b"", piece.blocks * block) for piece in batch]
+        segments = [(piece.id, piece.blocks * block) for piece in batch]
         total = sum(size for _, size in segments)
         if (last.end - first.start) * block == total:
             plain = region[first.start * block : last.end * block]
@@ -162,7 +162,7 @@ class Attempt:
         """Those pieces that this attempt has to store."""
         if not pieces:
             return []
-        ids = [piece.id or b"" for piece in pieces]
+        ids = [piece.id for piece in pieces]
         unknown = self._records.index.places(ids)[:, 0] < 0
         return [pieces[at] for at in unknown.nonzero()[0].tolist() if self._to_store(ids[at], work)]
 

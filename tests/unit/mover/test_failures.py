@@ -336,7 +336,7 @@ def lose(repository: Repository, storage: FaultyStorage, wanted: bytes) -> None:
     index = repository.records.index
     for place in index.copies(wanted):
         pack = index.packs[place.pack]
-        record = next(at for at in range(len(pack.firsts)) if pack.firsts[at + 1] > place.segment)
+        record = pack.table.record_of(place.segment)
         start = int(pack.table.records[record]["offset"])
         content = bytearray(inner.objects[pack.object])
         content[start] ^= 1
