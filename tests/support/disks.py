@@ -1,12 +1,12 @@
 """Disks as plain byte arrays: the oracle of every backup, lent and taken through the platform's ports."""
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from holdfast.core.extents import Extent, normalise, subtract
+from holdfast.core.extents import Extent, normalise
 from holdfast.core.point import CaptureKind, Consistency
 from holdfast.core.ports import BlockReader, BlockWriter
 
@@ -190,3 +190,20 @@ class _Writer:
         with self._target.lock:
             self._target.open_writers -= self._open
         self._open = False
+
+
+def subtract(left: Iterable[Extent], right: Iterable[Extent]) -> Iterator[Extent]:
+    """The bytes of `left` that are not in `right`."""
+    rights = iter(right)
+    cut = next(rights, None)
+    for start, end in left:
+        at = start
+        while cut is not None and cut.start < end:
+            if cut.start > at:
+                yield Extent(at, cut.start)
+            at = max(at, cut.end)
+            if cut.end > end:
+                break
+            cut = next(rights, None)
+        if at < end:
+            yield Extent(at, end)

@@ -52,23 +52,6 @@ def intersect(left: Iterable[Extent], right: Iterable[Extent]) -> Iterator[Exten
             b = next(rights, None)
 
 
-def subtract(left: Iterable[Extent], right: Iterable[Extent]) -> Iterator[Extent]:
-    """The bytes of `left` that are not in `right`."""
-    rights = iter(right)
-    cut = next(rights, None)
-    for start, end in left:
-        at = start
-        while cut is not None and cut.start < end:
-            if cut.start > at:
-                yield Extent(at, cut.start)
-            at = max(at, cut.end)
-            if cut.end > end:
-                break
-            cut = next(rights, None)
-        if at < end:
-            yield Extent(at, end)
-
-
 def align_outward(extents: Iterable[Extent], step: int, limit: int) -> list[Extent]:
     """Widen each extent to multiples of `step` bytes, but not past `limit`, and join what then touches."""
     return normalise(
