@@ -14,6 +14,7 @@ import pytest
 
 from holdfast.core.errors import ConflictError, FailedError, FullError, HoldfastError, RefusedError, UnreachableError
 from holdfast.core.ports import Capture, Platform
+from holdfast.platforms.files.qcow2 import read_qcow2
 from holdfast.platforms.libvirt import connect
 from tests.e2e.protected import OPTIONS, Listener, Protected, image_of, shut_down, switch_on, wait_until
 from tests.testbed.guest import Guest
@@ -27,6 +28,7 @@ ANOTHER_HOLDFAST = """
 import sys
 from holdfast.core.ports import Baseline, CaptureOptions
 from holdfast.core.progress import Silence
+from holdfast.platforms.files.qcow2 import read_qcow2
 from holdfast.platforms.libvirt import connect
 with connect(sys.argv[1]) as platform:
     with platform.capture(sys.argv[2], None, CaptureOptions(owner=sys.argv[3]), Silence()) as capture:
@@ -99,6 +101,26 @@ def test_the_job_of_a_killed_holdfast_is_ended_and_its_leavings_removed(
     assert not has_job(it.guest)
     assert list(image_of(it.guest).parent.glob("holdfast-*")) == []
     assert sum(name.startswith(f"holdfast-{OPTIONS.owner}-") for name in it.checkpoints()) == 1
+
+
+@pytest.mark.parametrize("started_since", [False, True])
+def test_the_bitmaps_of_a_holdfast_killed_at_a_stopped_machine_are_removed(
+    it: Protected, host: PrivateHost, *, started_since: bool
+) -> None:
+    shut_down(it.guest)
+    it.capture()
+    killed = another_holdfast(host, it.guest)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert len(read_qcow2(image_of(it.guest)).bitmaps) == 2
+    if started_since:
+        switch_on(it.guest)
+    it.capture()
+    assert it.captures == ["full", "incremental"]
+    assert len(it.checkpoints()) == 1
+    if started_since:
+        shut_down(it.guest)
+    assert [bitmap.name for bitmap in read_qcow2(image_of(it.guest)).bitmaps] == it.checkpoints()
 
 
 def test_a_machine_that_another_holdfast_captures_is_left_alone(it: Protected, host: PrivateHost) -> None:

@@ -64,7 +64,7 @@ class Checkpoints:
         """Remove every checkpoint of ours that is not `kept`. What could not be removed, in words; never raises."""
         troubles: list[str] = []
         with collecting(troubles):
-            for name in self._find() - set(kept):
+            for name in sorted(self._find() - set(kept)):
                 with collecting(troubles):
                     self.remove(name)
         return troubles
@@ -80,8 +80,10 @@ class Checkpoints:
         with asking(f"remove checkpoint {name}"):
             marked = [disk.name for disk in self._disks if name in bitmaps_of(disk)]
             checkpoint = self._look_up(name)
-            if checkpoint is None:
+            if checkpoint is None and marked:
                 checkpoint = self._domain.checkpointCreateXML(self._as_known_before(name, marked), _REDEFINE)
+            if checkpoint is None:
+                return
             try:
                 checkpoint.delete()
             except libvirt.libvirtError:
