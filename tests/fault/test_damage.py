@@ -321,6 +321,8 @@ def test_damages_that_leave_one_good_copy_of_everything_cost_nothing(small: Made
                 objects[name] = bytes(len(content) // 2) + content[len(content) // 2 :]
             case "packs":
                 objects[name] = content[:70] + bytes(20) + content[90:]
+            case _:
+                assert name == "config.2"
     outcome = examine(small, objects)
     assert outcome.exact
     assert outcome.reported == set(objects) - {"config.2"}

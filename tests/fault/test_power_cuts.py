@@ -32,9 +32,13 @@ THIRD = content(3, 250_000)
 @pytest.fixture(autouse=True)
 def small_packs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several packs and index objects in each backup, always as many, so that there are more orders to get wrong."""
-    monkeypatch.setattr("holdfast.mover.pool.worker_count", lambda: 1)
-    monkeypatch.setattr("holdfast.repository.packing.PACK_BYTES", 50_000)
-    monkeypatch.setattr("holdfast.repository.uploading._PACKS_PER_INDEX_OBJECT", 2)
+    small_packs_of_one_lane(monkeypatch)
+
+
+def small_packs_of_one_lane(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("holdfast.mover.pool.worker_count", lambda: 1)
+    patch.setattr("holdfast.repository.packing.PACK_BYTES", 50_000)
+    patch.setattr("holdfast.repository.uploading._PACKS_PER_INDEX_OBJECT", 2)
 
 
 def first_backup(repository: Repository) -> RestorePoint:
@@ -165,8 +169,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event],
     """(root, trace of a creation, a full and an incremental backup, what was told, steps of the creation)."""
     root = tmp_path_factory.mktemp("traced") / "repository"
     with watched() as kernel, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("holdfast.repository.packing.PACK_BYTES", 100_000)
-        patch.setattr("holdfast.repository.uploading._PACKS_PER_INDEX_OBJECT", 2)
+        small_packs_of_one_lane(patch)
         told = Told(kernel)
         storage = LocalDirectory.create(root)
         kernel.trace.clear()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.repository.config import Cut
-from holdfast.repository.cut import Cutter, Piece
+from holdfast.repository.cut import Cutter, Piece, Words
 
 KEY = bytes(range(32))
 BLOCK = 64  # words enough for a fingerprint, small enough for thousands of examples
@@ -109,7 +109,7 @@ def named(cut: Cut, pieces: Sequence[Piece], region: bytes) -> list[Piece]:
     return [piece._replace(id=blake3(region[piece.start * size : piece.end * size]).digest()) for piece in pieces]
 
 
-def words_of(cutter: Cutter, region: bytes) -> np.ndarray:
+def words_of(cutter: Cutter, region: bytes | bytearray) -> Words:
     return cutter.words(memoryview(bytearray(region)))
 
 

@@ -207,6 +207,6 @@ def test_a_course_with_everything_in_it() -> None:
     ]
     for step in course:
         world.take(step)
-    captures = [point.disk("vda").capture for point, _ in world.machines[0].history]
+    captures = [point.disks[0].capture for point, _ in world.machines[0].history]
     assert captures == ["full", *["incremental"] * 4, "full", "incremental", "full"]
     assert check(world.repository).ok

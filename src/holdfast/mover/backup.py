@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 
-from holdfast.core.errors import FailedError
+from holdfast.core.errors import DamagedError, FailedError
 from holdfast.core.point import Definition, PointDisk, RestorePoint
 from holdfast.core.ports import Capture, CapturedDisk
 from holdfast.core.progress import Progress
@@ -20,7 +20,6 @@ from holdfast.repository import (
     Attempt,
     Committed,
     Repository,
-    StoredDisk,
     depth_of,
     rewrite,
     write_root,
@@ -84,7 +83,7 @@ class _Backup:
 
     def run(self, parent: RestorePoint | None) -> BackupOutcome:
         capture, planner = self._capture, self._planner
-        disks = [(disk, planner.disk(disk, self._parent_disk(parent, disk))) for disk in capture.disks]
+        disks = [(disk, self._plan(disk, parent)) for disk in capture.disks]
         blobs = [planner.blob(blob) if blob is not None else None for blob in (capture.definition, capture.nvram)]
         streams = [stream for _, stream in disks] + [blob for blob in blobs if blob]
         self._total_bytes = sum(stream.expected_bytes for stream in streams)
@@ -103,10 +102,14 @@ class _Backup:
             disks=tuple(DiskOutcome(name=disk.name, read_bytes=stream.read_bytes) for disk, stream in disks),
         )
 
-    def _parent_disk(self, parent: RestorePoint | None, disk: CapturedDisk) -> StoredDisk | None:
-        """The tree that the disk's changes are changes to; None where they are not known."""
+    def _plan(self, disk: CapturedDisk, parent: RestorePoint | None) -> Stream:
+        """A disk's changes to the parent's tree; all of the disk where there is no such tree, or no sound one."""
         before = parent.disk(disk.name) if parent and disk.capture == "incremental" else None
-        return self._repository.find_disk(before.root) if before else None
+        try:
+            return self._planner.disk(disk, self._repository.open_disk(before.root) if before else None)
+        except DamagedError:
+            self._attempt.doubt()
+            return self._planner.disk(disk, None)
 
     def _store(self, streams: Sequence[Stream]) -> dict[Stream, bytes]:
         """Bring home all that the point needs, and the root of each stream.
@@ -116,13 +119,23 @@ class _Backup:
         """
         work: Iterable[RegionWork] = chain.from_iterable(stream.work for stream in streams)
         while True:
-            run_threads("mover", Shared(work), self._work_off)
+            self._read(work, streams)
             roots = {stream: self._put_tree(stream) for stream in streams}
             self._progress.step("Making it durable")
             again = self._attempt.flush()
             if not again:
                 return roots
             work = [each for each in again if isinstance(each, RegionWork)]
+
+    def _read(self, work: Iterable[RegionWork], streams: Sequence[Stream]) -> None:
+        """Work it off; a stream whose parent proves damaged meanwhile is read whole."""
+        run_threads("mover", Shared(work), self._work_off)
+        if shaken := [stream for stream in streams if stream.shaken]:
+            self._attempt.doubt()
+            for stream in shaken:
+                self._planner.start_over(stream)
+            self._total_bytes += sum(stream.expected_bytes for stream in shaken)
+            run_threads("mover", Shared(chain.from_iterable(stream.work for stream in shaken)), self._work_off)
 
     def _work_off(self, shared: Shared[RegionWork]) -> None:
         """What each thread does."""

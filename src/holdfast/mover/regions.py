@@ -63,6 +63,7 @@ class RegionWorker:
         try:
             old = work.stream.parent.pieces(work.old_leaf)
         except DamagedError:
+            work.stream.shaken = True
             return None
         base = work.region * self._region
         changed = [((start - base) // self._block, (end - base) // self._block) for start, end in work.changed]

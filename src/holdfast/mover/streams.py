@@ -6,7 +6,7 @@ A region is read whole, or, where the parent point's tree and the changes since 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from holdfast.core.errors import DamagedError, FailedError
+from holdfast.core.errors import FailedError
 from holdfast.core.extents import Extent, align_outward, intersect, normalise, split_by, total_bytes
 from holdfast.core.ports import BlockReader, CapturedDisk
 from holdfast.repository import StoredDisk
@@ -46,16 +46,19 @@ class BytesSource:
 class Stream:
     """Something to be stored as a tree. `parent` is the tree it is an edit of; None if it is built anew.
 
-    `work` are its regions still to be read, `expected_bytes` about how much that is. `leaves` and `read_bytes` collect
-    the outcome: region number -> leaf id, None for a region that is now all zeros.
+    `data` are the extents that may hold anything but zeros, `work` the regions still to be read, `expected_bytes` about
+    how much that is. `leaves` and `read_bytes` collect the outcome: region number -> leaf id, None for a region that is
+    now all zeros. `shaken`: a leaf of the parent has proved damaged, and with it any other may be.
     """
 
     source: CapturedDisk | BytesSource
+    data: Sequence[Extent]
     parent: StoredDisk | None = None
     work: Iterable["RegionWork"] = ()
     expected_bytes: int = 0
     leaves: dict[int, bytes | None] = field(default_factory=dict)
     read_bytes: int = 0
+    shaken: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -85,9 +88,10 @@ class Planner:
         return self._whole(BytesSource(content), [Extent(0, len(content))] if content else [])
 
     def disk(self, disk: CapturedDisk, parent: StoredDisk | None) -> Stream:
-        """A disk's changes if they and the parent's tree are known and sound, else all it holds.
+        """A disk's changes if they and the parent's tree are known, else all it holds.
 
-        A damaged parent costs a full read, never the backup. Raises FailedError if the capture contradicts itself.
+        Raises DamagedError if the parent's pages above the changes are damaged, FailedError if the capture contradicts
+        itself.
         """
         data = list(disk.data())
         if data and data[-1].end > disk.size_bytes:
@@ -95,21 +99,26 @@ class Planner:
             raise FailedError(message, hint="run again; if it persists, check the image", code="geometry")
         if parent is None or parent.size_bytes > disk.size_bytes or (changes := disk.changes()) is None:
             return self._whole(disk, data)
-        try:
-            return self._edit(disk, parent, data, list(changes))
-        except DamagedError:
-            return self._whole(disk, data)
+        return self._edit(disk, parent, data, list(changes))
+
+    def start_over(self, stream: Stream) -> None:
+        """Plan to read all of a stream: what it was to be an edit of cannot be relied on."""
+        stream.parent, stream.shaken = None, False
+        stream.leaves.clear()
+        stream.expected_bytes = total_bytes(stream.data)
+        pieces = split_by(stream.data, self.region_bytes)
+        stream.work = (RegionWork(stream, region, held) for region, held in pieces)
 
     def _whole(self, source: CapturedDisk | BytesSource, data: Sequence[Extent]) -> Stream:
-        stream = Stream(source, expected_bytes=total_bytes(data))
-        stream.work = (RegionWork(stream, region, pieces) for region, pieces in split_by(data, self.region_bytes))
+        stream = Stream(source, data)
+        self.start_over(stream)
         return stream
 
     def _edit(
         self, disk: CapturedDisk, parent: StoredDisk, data: Sequence[Extent], changes: Sequence[Extent]
     ) -> Stream:
         """Only the regions with changes. Raises DamagedError if the parent's pages above them are damaged."""
-        stream = Stream(disk, parent, expected_bytes=total_bytes(intersect(changes, data)))
+        stream = Stream(disk, data, parent, expected_bytes=total_bytes(intersect(changes, data)))
         limit = -(-disk.size_bytes // self.block_bytes) * self.block_bytes
         touched = dict(split_by(align_outward(changes, self.block_bytes, limit), self.region_bytes))
         windows = normalise(Extent(region * self.region_bytes, (region + 1) * self.region_bytes) for region in touched)

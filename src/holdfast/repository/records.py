@@ -116,6 +116,14 @@ class Records:
             if len(self.index) == known:
                 raise BlockMissingError(wanted, failure)
 
+    def is_readable(self, wanted: bytes, id_key: bytes) -> bool:
+        """Whether a good copy of this id is left."""
+        try:
+            self.read(wanted, id_key)
+        except BlockMissingError:
+            return False
+        return True
+
     def plan(self, ids: Sequence[bytes]) -> tuple[list[ReadRun], list[bytes]]:
         """(how to read these ids in few large reads in the order of the packs, ids that have no place)."""
         places = self.index.places(ids)

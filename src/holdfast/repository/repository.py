@@ -85,13 +85,6 @@ class Repository:
         """The disk below a root id in hex. Raises BlockMissingError, DamagedError."""
         return StoredDisk(self.records, self.keys, self.config.cut, bytes.fromhex(root))
 
-    def find_disk(self, root: str) -> StoredDisk | None:
-        """Like `open_disk`; None if the disk's root cannot be read."""
-        try:
-            return self.open_disk(root)
-        except DamagedError:
-            return None
-
     def read_blob(self, blob_id: str) -> bytes:
         """A definition or firmware variables: small things are stored as disks are."""
         return self.open_disk(blob_id).read_all()

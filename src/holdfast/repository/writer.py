@@ -14,7 +14,9 @@ from collections.abc import Collection, Hashable, Iterable, Sequence
 from types import TracebackType
 from typing import Final, Self
 
+import numpy as np
 from blake3 import blake3
+from numpy.typing import NDArray
 
 from holdfast.repository.config import Config
 from holdfast.repository.cut import Piece
@@ -141,6 +143,7 @@ class Attempt:
         self._counting = threading.Lock()
         self._relied: dict[bytes, set[Hashable]] = {}
         self._unreliable: set[bytes] = set()
+        self._doubting = False
         self.uploader = Uploader(records.storage, records.keys, base, share, self._published)
         self._nodes = _NodeLane(self)
 
@@ -154,7 +157,7 @@ class Attempt:
         Nodes are not shared with siblings: they are small, and come home last.
         """
         node = blake3(plain, key=self.keys.node_id_key).digest()
-        if self._records.index.places([node])[0, 0] < 0:
+        if not self._is_known([node], self.keys.node_id_key)[0]:
             self._nodes.add(node, plain)
         return node
 
@@ -163,8 +166,12 @@ class Attempt:
         if not pieces:
             return []
         ids = [piece.id for piece in pieces]
-        unknown = self._records.index.places(ids)[:, 0] < 0
-        return [pieces[at] for at in unknown.nonzero()[0].tolist() if self._to_store(ids[at], work)]
+        known = self._is_known(ids, self.keys.data_id_key)
+        return [pieces[at] for at in (~known).nonzero()[0].tolist() if self._to_store(ids[at], work)]
+
+    def doubt(self) -> None:
+        """Something stored has proved damaged: from now on nothing counts as known that has not been read."""
+        self._doubting = True
 
     def flush(self) -> set[Hashable]:
         """Bring everything home. Returns work to do again because a sibling that claimed part of it did not.
@@ -200,6 +207,14 @@ class Attempt:
         """Count bytes that the repository did not have."""
         with self._counting:
             self.sent_bytes += plain_bytes
+
+    def _is_known(self, ids: Sequence[bytes], id_key: bytes) -> NDArray[np.bool_]:
+        """Which of these ids the repository has."""
+        known = self._records.index.places(ids)[:, 0] >= 0
+        if self._doubting:
+            for at in known.nonzero()[0].tolist():
+                known[at] = self._records.is_readable(ids[at], id_key)
+        return known
 
     def _to_store(self, wanted: bytes, work: Hashable) -> bool:
         """Whether an id that the index lacks is this attempt's to store."""

@@ -184,7 +184,10 @@ def test_bytes_read_back_that_differ_are_written_anew(root: Path, kernel: Kernel
 
 
 def test_bytes_read_back_that_keep_differing_never_get_a_name(root: Path, kernel: Kernel) -> None:
-    kernel.pread = lambda _descriptor, length, _offset: bytes(length)  # type: ignore[method-assign]
+    def pread(descriptor: int, length: int, offset: int) -> bytes:
+        return bytes(length)
+
+    kernel.pread = pread  # type: ignore[method-assign]
     with pytest.raises(StorageError, match="differs"):
         LocalDirectory.open(root).put(NAME, [b"content"])
     assert not (root / NAME).exists()
@@ -298,7 +301,7 @@ def test_drafts_of_dead_processes_are_swept_and_those_of_living_ones_are_not(roo
 
 def test_a_draft_swept_before_its_writer_could_lock_it_costs_nothing(root: Path, kernel: Kernel) -> None:
     """Between the creation of a draft and its lock another process may sweep it."""
-    swept = []
+    swept: list[str | Path] = []
     opened = kernel.open
 
     def open_and_lose(path: str | Path, flags: int, mode: int = 0o777) -> int:

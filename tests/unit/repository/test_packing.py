@@ -13,6 +13,7 @@ from holdfast.repository import MemoryStorage
 from holdfast.repository.framing import ENTRY, untwin
 from holdfast.repository.index import decode_index_object
 from holdfast.repository.packing import PACK_BYTES
+from holdfast.repository.packs import DATA
 from holdfast.repository.records import MAXIMUM_RECORD_BYTES
 from tests.support.disks import CapturedModel, whole
 from tests.support.repositories import back_up_disks, check, new_repository, restored
@@ -85,7 +86,7 @@ def test_a_pack_that_is_begun_takes_memory_only_as_far_as_it_is_filled() -> None
     with closing(repository.begin()) as attempt:
         gc.collect()
         before = private_memory()
-        packs = [attempt.new_pack() for _ in range(6)]
+        packs = [attempt.new_pack(DATA) for _ in range(6)]
         for pack in packs:
             pack.add(b"x" * 4096, [(bytes(32), 4096)])
         assert private_memory() - before < PACK_BYTES // 4
