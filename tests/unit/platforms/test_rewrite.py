@@ -49,6 +49,9 @@ ORIGINAL = b"""\
     <graphics type='vnc' port='5900' autoport='no' websocket='5700'><listen type='address'/></graphics>
     <graphics type='spice' autoport='yes'/>
     <tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>
+    <memory model='nvdimm'><source><path>/images/shop.nvdimm</path></source>
+      <target><size unit='MiB'>64</size></target></memory>
+    <filesystem type='mount'><source dir='/srv/shop'/><target dir='shop'/></filesystem>
     <vsock model='virtio'><cid auto='no' address='3'/></vsock>
   </devices>
   <qemu:commandline><qemu:arg value='-no-hpet'/></qemu:commandline>
@@ -107,6 +110,23 @@ def test_no_disk_is_shared_with_the_original_by_accident() -> None:
     assert any("vdd" in warning and "read-only" in warning for warning in new.warnings)
 
 
+def test_no_directory_and_no_memory_file_is_shared_with_the_original() -> None:
+    new = rewritten()
+    for place in ("/images/shop.nvdimm", "/srv/shop"):
+        assert place not in new.text
+        assert any(place in warning and "left out" in warning for warning in new.warnings)
+
+
+def test_a_disk_that_was_encrypted_is_in_plain_and_it_is_said() -> None:
+    encrypted = ORIGINAL.replace(
+        b"<source dev='/dev/vg/data'/>", b"<source dev='/dev/vg/data'><encryption format='luks'/></source>"
+    )
+    places = NewPlaces(name="shop2", disks=DISKS, nvram=None, directory=Path("/new"), networks={})
+    new = rewrite(encrypted, places)
+    assert new.xml.find("devices/disk/source/encryption") is None
+    assert any("vdb was encrypted" in warning and "in plain" in warning for warning in new.warnings)
+
+
 def test_a_medium_that_is_not_on_this_host_does_not_keep_the_machine_from_starting() -> None:
     assert find(rewritten(), "devices/disk[@device='cdrom']/source")["startupPolicy"] == "optional"
 
@@ -156,6 +176,7 @@ def test_everything_else_is_kept() -> None:
     assert new.xml.findtext("cpu/model") == "qemu64"
     assert "qemu:commandline" in new.text
     assert "-no-hpet" in new.text
+    assert any("qemu:commandline" in warning for warning in new.warnings)
 
 
 @pytest.mark.parametrize("text", [b"", b"<domain", b"<domain><devices/></domain>", b"<domain><name>x</name></domain>"])

@@ -1,21 +1,27 @@
 """A domain's XML, read: its disks, its agent, its firmware variables. Source: libvirt.org/formatdomain.html."""
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
 
+_QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
+_MAY_STORE = {"scsi", "scsi_host", "pci", "usb"}
+
 # Namespaces that libvirt itself puts into domains keep their customary prefixes when written again.
-ET.register_namespace("qemu", "http://libvirt.org/schemas/domain/qemu/1.0")
+ET.register_namespace("qemu", _QEMU)
 ET.register_namespace("libosinfo", "http://libosinfo.org/xmlns/libvirt/domain/1.0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainDisk:
-    """One `<disk>`. `place` says for people where its data are; `path` is that place if it is on this host."""
+    """One `<disk>`. `place` says for people where its data are; `path` is that place if it is on this host.
+
+    `veil` says, in words, what QEMU puts between the place and the guest, so that only QEMU can read the disk.
+    """
 
     name: str
     device: str
@@ -25,6 +31,7 @@ class DomainDisk:
     format: str
     readonly: bool
     shareable: bool
+    veil: str = ""
     pool: str = ""
     volume: str = ""
 
@@ -73,9 +80,18 @@ def _read_disk(disk: ET.Element) -> DomainDisk:
         format="raw" if driver is None else driver.get("type", "raw"),  # without a word libvirt takes it for raw
         readonly=disk.find("readonly") is not None,
         shareable=disk.find("shareable") is not None,
+        veil=_veil(disk),
         pool=attributes.get("pool", ""),
         volume=attributes.get("volume", ""),
     )
+
+
+def _veil(disk: ET.Element) -> str:
+    if disk.find("encryption") is not None or disk.find("source/encryption") is not None:
+        return "it is encrypted by QEMU, which alone can read it"
+    if disk.find("source/slices") is not None:
+        return "it is a slice of its image, which QEMU alone can read"
+    return ""
 
 
 def _describe(source_type: str, attributes: dict[str, str]) -> str:
@@ -119,3 +135,30 @@ def caveats(domain: ET.Element) -> Iterator[str]:
         yield f"the machine boots {domain.findtext('os/kernel')} from its host; the point holds the path, not the file"
     if domain.find("devices/tpm") is not None:
         yield "the machine has a TPM; what it stores is not part of the point"
+    for place in places_of(memory_in_files(domain)):
+        yield f"the machine keeps memory in {place}, which is not part of the point"
+    for place in places_of(domain.iterfind("devices/filesystem")):
+        yield f"the host shares {place} with the machine; what it holds is not part of the point"
+    for device in domain.iterfind("devices/hostdev"):
+        if (kind := device.get("type")) in _MAY_STORE:
+            yield f"the machine uses a {kind} device of its host; if that stores data, they are not part of the point"
+    if has_qemu_arguments(domain):
+        yield "the machine has arguments for QEMU of its own; storage that they name is not part of the point"
+
+
+def memory_in_files(domain: ET.Element) -> list[ET.Element]:
+    """Memory devices whose content outlives the machine's run, in a file of the host."""
+    return [memory for memory in domain.iterfind("devices/memory") if memory.find("source/path") is not None]
+
+
+def places_of(devices: Iterable[ET.Element]) -> Iterator[str]:
+    """Where the host keeps what these devices hold, for people."""
+    for device in devices:
+        source = device.find("source")
+        if source is not None:
+            yield source.findtext("path") or " ".join(source.attrib.values()) or "a place of its own"
+
+
+def has_qemu_arguments(domain: ET.Element) -> bool:
+    """Whether the definition hands QEMU arguments that libvirt does not understand."""
+    return domain.find(f"{{{_QEMU}}}commandline") is not None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from holdfast.core.errors import DamagedError, UsageError
 from holdfast.core.ports import DiskPlan
-from holdfast.platforms.libvirt.domain_xml import parse, read_disks
+from holdfast.platforms.libvirt.domain_xml import has_qemu_arguments, memory_in_files, parse, places_of, read_disks
 
 _NETWORK_KEYS = {"network": "network", "bridge": "bridge", "direct": "dev"}  # interface type: attribute of its source
 
@@ -51,6 +51,7 @@ def rewrite(definition: bytes, places: NewPlaces) -> Rewritten:
     steps: Sequence[Callable[[Rewritten, NewPlaces], None]] = (
         _identity,
         _disks,
+        _shared_storage,
         _firmware,
         _interfaces,
         _character_devices,
@@ -99,7 +100,7 @@ def _disks(new: Rewritten, places: NewPlaces) -> None:
 def _give_new_image(element: ET.Element, disk: DiskPlan, path: Path, new: Rewritten) -> None:
     old = element.find("source")
     if element.find("encryption") is not None or (old is not None and old.find("encryption") is not None):
-        new.warnings.append(f"disk {disk.name} was encrypted by QEMU and is not any more")
+        new.warnings.append(f"disk {disk.name} was encrypted by QEMU; the point holds it in plain, and so does {path}")
     for tag in ("source", "backingStore", "mirror", "encryption", "auth"):
         _remove_children(element, tag)
     element.set("type", "file")
@@ -108,6 +109,17 @@ def _give_new_image(element: ET.Element, disk: DiskPlan, path: Path, new: Rewrit
     if driver is None:
         driver = ET.SubElement(element, "driver", name="qemu")
     driver.set("type", disk.format)
+
+
+def _shared_storage(new: Rewritten, _: NewPlaces) -> None:
+    """Take out what two machines would write to at once: directories of the host, and memory kept in its files."""
+    devices = new.xml.find("devices")
+    shared = [*new.xml.iterfind("devices/filesystem"), *memory_in_files(new.xml)]
+    for place in places_of(shared):
+        new.warnings.append(f"{place} is not part of the point, belongs to the original, and was left out")
+    for element in shared:
+        assert devices is not None
+        devices.remove(element)
 
 
 def _firmware(new: Rewritten, places: NewPlaces) -> None:
@@ -181,6 +193,11 @@ def _one_of_a_kind(new: Rewritten, places: NewPlaces) -> None:
         new.warnings.append(f"{places.name} gets an empty TPM: what the original's holds is not part of the point")
     if new.xml.find("devices/hostdev") is not None:
         new.warnings.append(f"{places.name} uses devices of the host, which only one running machine can have")
+    if has_qemu_arguments(new.xml):
+        new.warnings.append(
+            f"{places.name} keeps its own arguments for QEMU (qemu:commandline); see that they name nothing of the "
+            "original's"
+        )
 
 
 def _remove_children(parent: ET.Element, tag: str, wanted: Callable[[ET.Element], bool] = lambda _: True) -> None:
