@@ -10,7 +10,7 @@ from holdfast.core.ports import Baseline
 from holdfast.platforms.libvirt.marks import Image, Mark, MarkableDisk, checkpoints_in, judge, new_checkpoint_name
 
 GIB = 1 << 30
-IMAGE = Image(path="/images/a.qcow2", inode=7, chain=("/images/base.qcow2",))
+IMAGE = Image(path="/images/a.qcow2", inode=7, chain=("/images/base.qcow2 (inode 8, 512 bytes, 1 ns)",))
 DISK = MarkableDisk(name="vda", size_bytes=GIB, image=IMAGE)
 MARK = Mark(checkpoint="holdfast-0a1b2c3d-1", size_bytes=GIB, image=IMAGE)
 
@@ -46,6 +46,8 @@ def test_without_a_point_everything_is_read() -> None:
         (lambda disk: _moved(disk, path="/images/b.qcow2"), "was /images/a.qcow2 and is /images/b.qcow2"),
         (lambda disk: _moved(disk, inode=8), "is another file"),
         (lambda disk: _moved(disk, chain=()), "other backing files"),
+        (lambda disk: _moved(disk, chain=("/images/base.qcow2 (inode 8, 512 bytes, 2 ns)",)), "other backing files"),
+        (lambda disk: _moved(disk, chain=("/images/base.qcow2",)), "other backing files"),
         (lambda disk: dataclasses.replace(disk, image=None, obstacle="raw disks keep no record"), "raw disks keep no"),
         (lambda disk: dataclasses.replace(disk, name="vdb"), "the disk was added"),
     ],

@@ -32,7 +32,10 @@ def name_prefix(owner: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """Where a disk's data lie: the image's path and inode, and the paths it stands on.
+    """Where a disk's data lie: the image's path and inode, and the files it stands on.
+
+    The bitmap tells nothing of what lies below its image. So each file of `chain` is described by path, inode, size
+    and time: one that was written to or replaced is not the same.
 
     Device numbers are left out, which change with every mount; the inode of a device node is 0 for the same reason.
     """
@@ -63,11 +66,12 @@ class Mark:
     @classmethod
     def from_json(cls, value: Mapping[str, Any] | None) -> Self | None:
         """The mark in a point's record; None where there is none that we understand."""
+        if value is None:
+            return None
         try:
-            assert value is not None
             image = Image(path=str(value["path"]), inode=int(value["inode"]), chain=tuple(map(str, value["chain"])))
             return cls(checkpoint=str(value["checkpoint"]), size_bytes=int(value["size_bytes"]), image=image)
-        except (AssertionError, KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError):
             return None
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import libvirt
@@ -48,6 +49,7 @@ class StoppedCapture:
     warnings: Sequence[str]
     domain: Any
     witness: Witness
+    images: Sequence[Path]
     checkpoints: Checkpoints
     checkpoint: NewCheckpoint
     marked: Sequence[str]
@@ -66,6 +68,11 @@ class StoppedCapture:
                 f"{self.machine} was started while it was read", hint="run the backup again", code="changed"
             )
         self.witness.confirm()
+        for path in self.images:
+            if is_in_use(path):
+                raise FailedError(
+                    f"{path} was put to use while it was read", hint="run the backup again", code="changed"
+                )
 
     def settle(self) -> Sequence[str]:
         """Tell libvirt of this capture's checkpoint, remove the earlier ones of this repository."""
@@ -103,9 +110,10 @@ def capture_stopped(domain: Any, baseline: Baseline | None, options: CaptureOpti
             definition=surveyed.definition,
             nvram=read_nvram(surveyed),
             disks=[lender.lend(disk) for disk in surveyed.disks],
-            warnings=[*surveyed.warnings, *_saved(domain), *unmarked, *left_over],
+            warnings=[*surveyed.warnings, *_saved(domain), *unmarked, *left_over, *witness.doubts()],
             domain=domain,
             witness=witness,
+            images=[disk.path for disk in surveyed.disks if disk.path is not None],
             checkpoints=checkpoints,
             checkpoint=checkpoint,
             marked=marked,

@@ -11,6 +11,7 @@ import libvirt
 
 from holdfast.core.errors import FailedError, HoldfastError, RefusedError
 from holdfast.platforms.files.chain import Chain, read_chain
+from holdfast.platforms.files.witness import written_sectors
 from holdfast.platforms.libvirt.calls import asking
 from holdfast.platforms.libvirt.domain_xml import DomainDisk, caveats, nvram_path, parse, read_disks
 from holdfast.platforms.libvirt.marks import Image, MarkableDisk
@@ -113,8 +114,10 @@ def _volume_path(domain: Any, disk: DomainDisk) -> Path:
         return Path(pool.storageVolLookupByName(disk.volume).path())
 
 
-def _look_into(disk: DomainDisk, path: Path | None) -> tuple[Chain | None, str]:
+def _look_into(disk: DomainDisk, path: Path | None) -> tuple[Chain | None, str]:  # noqa: PLR0911 - one line a doubt
     """The disk's images, and what keeps a mark from being kept there; empty if nothing does."""
+    if disk.veil:
+        return None, disk.veil
     if path is None:
         return None, f"{disk.place} is not on this host, so it keeps no record of changed blocks that we can trust"
     if disk.format not in {"raw", "qcow2"}:
@@ -130,10 +133,19 @@ def _look_into(disk: DomainDisk, path: Path | None) -> tuple[Chain | None, str]:
     return chain, ""
 
 
-def _image(chain: Chain) -> Image | None:
-    top = chain[0].path.stat()
-    return Image(
-        path=str(chain[0].path),
-        inode=0 if stat.S_ISBLK(top.st_mode) else top.st_ino,
-        chain=tuple(str(layer.path) for layer in chain[1:]),
-    )
+def _image(chain: Chain) -> Image:
+    path = chain[0].path
+    try:
+        top = path.stat()
+        below = tuple(_describe_layer(layer.path) for layer in chain[1:])
+    except OSError as error:
+        raise FailedError(f"cannot look at {path} and what it stands on: {error.strerror}") from error
+    return Image(path=str(path), inode=0 if stat.S_ISBLK(top.st_mode) else top.st_ino, chain=below)
+
+
+def _describe_layer(path: Path) -> str:
+    """A backing file such that another one in its place, or a write to it, makes another description."""
+    status = path.stat()
+    if stat.S_ISBLK(status.st_mode):
+        return f"{path} (written sectors: {written_sectors(status.st_rdev)})"
+    return f"{path} (inode {status.st_ino}, {status.st_size} bytes, {status.st_mtime_ns} ns)"
