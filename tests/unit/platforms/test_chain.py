@@ -53,6 +53,16 @@ def test_a_header_cut_short_is_damaged(tmp_path: Path, length: int) -> None:
         read_chain(disk, "qcow2")
 
 
+@pytest.mark.parametrize("offset", [1 << 20, 1 << 63, (1 << 64) - 1])
+def test_a_backing_file_name_that_lies_nowhere_is_damage(tmp_path: Path, offset: int) -> None:
+    disk = qcow2(tmp_path / "disk.qcow2", "-b", str(raw(tmp_path / "base")), "-F", "raw")
+    with disk.open("r+b") as file:
+        file.seek(8)
+        file.write(offset.to_bytes(8, "big"))
+    with pytest.raises(DamagedError):
+        read_chain(disk, "qcow2")
+
+
 def test_backing_files_are_found_relative_to_the_image_above(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     base = raw(tmp_path / "base.anything")

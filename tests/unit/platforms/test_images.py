@@ -114,6 +114,15 @@ def test_a_raw_disk_that_looks_like_qcow2_is_captured_with_a_word_about_it(tmp_p
         assert any("begins like a qcow2 image" in warning for warning in capture.warnings)
 
 
+def test_an_image_taken_for_qcow2_by_its_content_alone_gets_a_word_about_it(tmp_path: Path) -> None:
+    path = image(tmp_path / "disk.qcow2")
+    with capture_images("m", {"vda": path}) as capture:
+        assert capture.warnings == []
+    path = path.rename(tmp_path / "disk.img")
+    with capture_images("m", {"vda": path}) as capture:
+        assert any(f"{path} was taken for qcow2 by its content" in warning for warning in capture.warnings)
+
+
 def test_no_child_and_no_directory_outlives_the_capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = children_of(os.getpid())
     with scratch_directory() as temporary:

@@ -3,7 +3,8 @@
 A guest can write a qcow2 header into its own raw disk, with any file of the host as "backing file". So:
 
 - a format is what the operator declared: a machine's definition, or the file's suffix (`declared_format`);
-- without a declaration the first bytes decide, but then an image that refers to any other file is refused;
+- without a declaration a block device is raw, as nearly all are;
+- without a declaration the first bytes of a file decide, but then one that refers to any other file is refused;
 - a backing file's format comes from the qcow2 header above it (which no guest can write); where it is missing, the
   image is refused rather than probed;
 - QEMU gets the whole chain spelled out, with drivers and plain files, and so has nothing left to find out.
@@ -95,7 +96,7 @@ def image_device(path: Path, image_format: ImageFormat) -> dict[str, Any]:
 def _read_layer(path: Path, image_format: ImageFormat | None) -> Layer:
     try:
         if image_format is None:
-            image_format = "qcow2" if has_magic(path) else "raw"
+            image_format = "qcow2" if not path.is_block_device() and has_magic(path) else "raw"
         layer = Layer(path=path, qcow2=read_qcow2(path) if image_format == "qcow2" else None)
     except OSError as error:
         raise FailedError(f"cannot read {path}: {error.strerror}", hint="check its permissions") from error

@@ -63,7 +63,7 @@ def read_qcow2(path: Path) -> Qcow2:
     with path.open("rb", buffering=0) as file:
         try:
             return _parse(path, file.fileno())
-        except (struct.error, UnicodeDecodeError) as error:
+        except (struct.error, UnicodeDecodeError, OverflowError) as error:  # the last: an offset no file can have
             raise DamagedError(f"{path}: the qcow2 header is cut short or scrambled") from error
 
 
@@ -73,6 +73,8 @@ def _parse(path: Path, file: int) -> Qcow2:
     )
     if magic != MAGIC or version not in {2, 3} or not 9 <= cluster_bits <= 21 or backing_length > 1023:
         raise DamagedError(f"{path}: not a qcow2 image of version 2 or 3")
+    if backing_at > 1 << cluster_bits:
+        raise DamagedError(f"{path}: the name of its backing file lies outside of the qcow2 header")
     incompatible, autoclear, header_length = 0, 0, _BASE.size
     if version == 3:
         incompatible, _, autoclear, _, header_length = _FEATURES.unpack(os.pread(file, _FEATURES.size, _BASE.size))

@@ -91,7 +91,7 @@ def capture_images(name: str, disks: Mapping[str, Path]) -> Iterator[ImageCaptur
             machine_id=str(uuid.uuid5(_NAMESPACE, name)),
             captured_at=captured_at,
             disks=[_open(disk, chain, servers) for disk, chain in chains.items()],
-            warnings=[warning for chain in chains.values() for warning in _doubts(chain)],
+            warnings=[*(doubt for chain in chains.values() for doubt in _doubts(chain)), *witness.doubts()],
             chains=tuple(chains.values()),
             witness=witness,
         )
@@ -118,6 +118,9 @@ def _find_in_use(chains: Iterable[Chain]) -> Path | None:
 def _doubts(chain: Chain) -> Iterator[str]:
     top = chain[0]
     if top.format == "raw" and has_magic(top.path):
-        yield f"{top.path} begins like a qcow2 image; because of its name it was captured as the raw disk it is"
-    if top.path.is_block_device():
-        yield f"{top.path} is a block device: whether something wrote to it meanwhile cannot be seen"
+        yield f"{top.path} begins like a qcow2 image; its name does not say so, so it was captured as a raw disk"
+    if top.format == "qcow2" and declared_format(top.path) is None:
+        yield (
+            f"{top.path} was taken for qcow2 by its content, which a guest can write into a raw disk; "
+            "name it .qcow2 or .raw, whichever it is"
+        )
