@@ -118,17 +118,16 @@ class Beginning:
 
     def _begin(self, verdict: Verdict, checkpoint: str) -> tuple[Attempt, Verdict]:
         """Begin in the best way that libvirt accepts."""
-        refusal: libvirt.libvirtError | None = None
+        refusals: list[libvirt.libvirtError] = []
         for attempt in self._attempts(verdict, checkpoint):
             try:
                 self._job.begin(attempt)
             except libvirt.libvirtError as error:
-                refusal = refusal or error
+                refusals.append(error)
                 self._raise_if_hopeless(error)
             else:
-                return attempt, self._explain(attempt, verdict, refusal)
-        assert refusal is not None
-        raise meaning(refusal, f"begin a backup of {self._survey.name}")
+                return attempt, self._explain(attempt, verdict, refusals)
+        raise meaning(refusals[-1], f"begin a backup of {self._survey.name}")
 
     def _attempts(self, verdict: Verdict, checkpoint: str) -> Iterator[Attempt]:
         marked = tuple(disk.name for disk in self._survey.disks if disk.markable.image is not None)
@@ -151,12 +150,14 @@ class Beginning:
                     f"another backup of {self._survey.name} is running", hint="wait for it", code="busy"
                 )
 
-    def _explain(self, attempt: Attempt, verdict: Verdict, refusal: libvirt.libvirtError | None) -> Verdict:
-        if refusal is None:
+    def _explain(self, attempt: Attempt, verdict: Verdict, refusals: Sequence[libvirt.libvirtError]) -> Verdict:
+        """The first refusal met the increment if there was to be one; the last one met the marks if none are left."""
+        if not refusals:
             return verdict
-        said = refusal.get_error_message()
         if verdict.checkpoint is not None:
+            said = refusals[0].get_error_message()
             verdict = Verdict.full(self._survey.markable, f"libvirt refused the increment: {said}")
         if not attempt.marked:
+            said = refusals[-1].get_error_message()
             self._warnings.append(f"no mark could be left, so the next backup reads everything: {said}")
         return verdict

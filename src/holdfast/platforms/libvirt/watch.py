@@ -49,11 +49,18 @@ class JobWatch:
 
     def _run(self) -> None:
         while not self._done.wait(_EVERY_S):
-            self._found = self._find_trouble()
+            self._found = self._look()
             if self._found is not None:
                 self._job.end()
                 self.resume_if_stalled()
                 return
+
+    def _look(self) -> HoldfastError | None:
+        """Space that cannot be looked at is a trouble too: nobody would see it run full."""
+        try:
+            return self._find_trouble()
+        except HoldfastError as error:
+            return error
 
     def resume_if_stalled(self) -> None:
         """Let the guest go on if QEMU paused it because its write found the scratch space full; the write is redone.
