@@ -18,7 +18,7 @@ from holdfast.bootstrap.wiring import capture_images
 from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Silence
 from holdfast.jobs.protect import protect_images
-from holdfast.mover import restore_disk
+from holdfast.mover import Care, restore_disk
 from holdfast.repository import LocalDirectory, Repository, open_repository
 from tests.support.disks import ModelTarget
 from tests.support.repositories import PASSPHRASE, new_repository
@@ -113,7 +113,7 @@ class Site:
     def back_up(self) -> None:
         """The next backup, in this process."""
         captured = capture_images(self.machine, {"disk": self.image})
-        result = protect_images(captured, self.open(), verify_share=0.05, progress=Silence())
+        result = protect_images(captured, self.open(), care=Care(), progress=Silence())
         repository = self.open()
         point = next(point for point in repository.points() if point.id == result.point)
         self.known[point.id] = digest(self.image.read_bytes())

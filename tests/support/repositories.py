@@ -5,7 +5,7 @@ from typing import Any
 
 from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Silence
-from holdfast.mover import BackupOutcome, back_up, restore_disk
+from holdfast.mover import BackupOutcome, Care, back_up, restore_disk
 from holdfast.repository import (
     CheckReport,
     KdfCost,
@@ -19,6 +19,7 @@ from holdfast.repository.config import Cut
 from tests.support.disks import CapturedModel, ModelCapture, ModelTarget
 
 PASSPHRASE = b"correct horse"
+ALL_VERIFIED = Care(verify_share=1.0)
 CHEAP = KdfCost(memory_kib=64, iterations=1, lanes=1)
 SMALL_CUT = Cut(region_bytes=64 * 1024, minimum_blocks=2, boundary_bits=1, maximum_blocks=5)
 """Regions of 16 blocks: deep trees and every edge of the cut from a few hundred KiB."""
@@ -38,14 +39,14 @@ def back_up_disks(
     disks: Sequence[CapturedModel],
     *,
     parent: RestorePoint | None = None,
-    verify_share: float = 1.0,
+    care: Care = ALL_VERIFIED,
     **capture: Any,
 ) -> BackupOutcome:
     return back_up(
         ModelCapture(disks=disks, **capture),
         repository,
         parent=parent,
-        verify_share=verify_share,
+        care=care,
         progress=Silence(),
     )
 

@@ -67,8 +67,9 @@ def _boot_xml(spec: MachineSpec) -> str:
         case "bios":
             return "<boot dev='hd'/>"
         case "uefi":
+            variables = escape(str(spec.serial_log.with_suffix(".nvram")))
             return (
                 f"<loader readonly='yes' type='pflash'>{_OVMF}/OVMF_CODE_4M.fd</loader>"
-                f"<nvram template='{_OVMF}/OVMF_VARS_4M.fd'>{escape(str(spec.serial_log.with_suffix('.nvram')))}</nvram>"
+                f"<nvram template='{_OVMF}/OVMF_VARS_4M.fd'>{variables}</nvram>"
                 "<boot dev='hd'/>"
             )

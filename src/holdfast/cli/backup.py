@@ -20,6 +20,7 @@ from holdfast.core.errors import UsageError
 from holdfast.core.ports import CaptureOptions
 from holdfast.jobs.protect import protect_images, protect_machine
 from holdfast.jobs.results import BackupResult
+from holdfast.mover import Care
 from holdfast.repository import Repository
 
 _EXAMPLES = """
@@ -68,6 +69,11 @@ _OF_MACHINES_ONLY = ("connect", "require_quiesce", "no_quiesce", "freeze_timeout
     metavar="PERCENT",
     help="How much of what is written is read back before the point counts.",
 )
+@click.option(
+    "--heal",
+    is_flag=True,
+    help="Read everything, and trust nothing stored that has not been read: damage in the repository is stored anew.",
+)
 @click.pass_context
 def backup(context: click.Context, /, machines: tuple[str, ...], **said: Any) -> int:
     """Protect machines, or plain disk images.
@@ -96,7 +102,7 @@ class _Images:
 
     name: str
     disks: Mapping[str, Path]
-    verify_share: float
+    care: Care
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +112,11 @@ class _Machines:
     names: Sequence[str]
     uri: str
     options: CaptureOptions
-    verify_share: float
+    care: Care
+
+
+def _care(said: dict[str, Any]) -> Care:
+    return Care(verify_share=said["verify_share"] / 100, heal=said["heal"])
 
 
 def _images_wanted(context: click.Context, machines: Sequence[str], said: dict[str, Any]) -> _Images | None:
@@ -125,7 +135,7 @@ def _images_wanted(context: click.Context, machines: Sequence[str], said: dict[s
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = name.replace("_", "-")
             raise UsageError(f"--{option} does not apply to images", hint="leave it out", code="mixed")
-    return _Images(name=said["name"], disks=named_images(said["images"]), verify_share=said["verify_share"] / 100)
+    return _Images(name=said["name"], disks=named_images(said["images"]), care=_care(said))
 
 
 def _machines_wanted(machines: Sequence[str], said: dict[str, Any]) -> _Machines:
@@ -148,7 +158,7 @@ def _machines_wanted(machines: Sequence[str], said: dict[str, Any]) -> _Machines
         names=tuple(dict.fromkeys(machines)),
         uri=find_connection(said["connect"], os.environ),
         options=options,
-        verify_share=said["verify_share"] / 100,
+        care=_care(said),
     )
 
 
@@ -156,16 +166,14 @@ def _protect_images(run: Stream, repository: Repository, wanted: _Images) -> Non
     with run.attempt(wanted.name):
         with run.watch(wanted.name) as progress:
             captured = capture_images(wanted.name, wanted.disks)
-            result = protect_images(captured, repository, verify_share=wanted.verify_share, progress=progress)
+            result = protect_images(captured, repository, care=wanted.care, progress=progress)
         run.result(result, _lines(result), warnings=result.warnings)
 
 
 def _protect_machines(run: Stream, repository: Repository, wanted: _Machines) -> None:
     options = replace(wanted.options, owner=repository.id[:8])
     with connect(wanted.uri) as platform:
-        protect = partial(
-            protect_machine, platform, repository=repository, options=options, verify_share=wanted.verify_share
-        )
+        protect = partial(protect_machine, platform, repository=repository, options=options, care=wanted.care)
         for name in wanted.names:
             with run.attempt(name):
                 with run.watch(name) as progress:

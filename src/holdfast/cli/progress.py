@@ -6,7 +6,7 @@ All may be called from any thread. None ever raises into the work it shows.
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any
 
@@ -132,4 +132,10 @@ def shown_to_people(machine: str) -> Iterator[Progress]:
         with progress_bar(machine) as bar:
             yield bar
     else:
-        yield LogProgress(machine, lambda line: click.echo(line, err=True))
+        yield LogProgress(machine, _log)
+
+
+def _log(line: str) -> None:
+    """Write a line to stderr. A log that is full or closed must not end a backup."""
+    with suppress(OSError, ValueError):
+        click.echo(line, err=True)

@@ -58,7 +58,8 @@ def check(context: click.Context) -> int:
             findings = "1 finding" if len(report.damage) == 1 else f"{len(report.damage)} findings"
             raise DamagedError(
                 f"the repository is damaged: {findings}",
-                hint="points that are not named restore exactly; back up the machines that are named again",
+                hint="points that are not named restore exactly; back up the machines again with --heal: "
+                "what they still hold is stored anew, for the older points too",
             )
     return run.exit_status
 

@@ -116,8 +116,8 @@ def emit(event: dict[str, Any]) -> None:
 
 
 def say(line: str) -> None:
-    """Print a line at once. A reader that has gone misses it; the work goes on, and its status is its own."""
+    """Print a line at once. A reader that has gone, or a log that is full, misses it; the work and its status go on."""
     try:
         click.echo(line)
-    except BrokenPipeError:
+    except OSError:
         forget_stdout()

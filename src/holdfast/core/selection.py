@@ -120,12 +120,6 @@ def points_of(points: Iterable[RestorePoint], machine: str) -> list[RestorePoint
     return [point for point in ordered if point.machine_id == ids[0]]
 
 
-def newest_of(points: Iterable[RestorePoint], machine_id: str) -> RestorePoint | None:
-    """The newest point of the machine with exactly this id, if it has any."""
-    mine = [point for point in in_order(points) if point.machine_id == machine_id]
-    return mine[-1] if mine else None
-
-
 def select_disk(point: RestorePoint, name: str) -> PointDisk:
     """The disk called `name`. Raises NotFoundError that lists the disks the point has."""
     disk = point.disk(name)

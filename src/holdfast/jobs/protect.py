@@ -6,10 +6,9 @@ from contextlib import AbstractContextManager
 from holdfast.core.point import RestorePoint
 from holdfast.core.ports import Baseline, Capture, CaptureOptions, Platform
 from holdfast.core.progress import Progress
-from holdfast.core.selection import newest_of
 from holdfast.jobs.notes import Notes
 from holdfast.jobs.results import BackupResult, ProtectedDisk
-from holdfast.mover import BackupOutcome, back_up
+from holdfast.mover import BackupOutcome, Care, back_up
 from holdfast.repository import Repository
 
 
@@ -19,7 +18,7 @@ def protect_machine(
     repository: Repository,
     *,
     options: CaptureOptions,
-    verify_share: float,
+    care: Care,
     progress: Progress,
 ) -> BackupResult:
     """Protect the machine with this id or name, from changed blocks where its newest point's marks allow.
@@ -30,21 +29,21 @@ def protect_machine(
     began = time.monotonic()
     notes = Notes(progress)
     machine_id = platform.find(machine)
-    parent = newest_of(repository.points(), machine_id)
+    parent = repository.newest_of(machine_id)
     with platform.capture(machine_id, _baseline(parent), options, notes) as capture:
-        outcome = _store(capture, repository, parent, verify_share, notes)
+        outcome = _store(capture, repository, parent, care, notes)
         return _result(capture, outcome, time.monotonic() - began, notes)
 
 
 def protect_images(
-    captured: AbstractContextManager[Capture], repository: Repository, *, verify_share: float, progress: Progress
+    captured: AbstractContextManager[Capture], repository: Repository, *, care: Care, progress: Progress
 ) -> BackupResult:
     """Protect disks that a capture without a platform lends: read in full, sending only what the repository lacks."""
     began = time.monotonic()
     notes = Notes(progress)
     with captured as capture:
-        parent = newest_of(repository.points(), capture.machine_id)
-        outcome = _store(capture, repository, parent, verify_share, notes)
+        parent = repository.newest_of(capture.machine_id)
+        outcome = _store(capture, repository, parent, care, notes)
         return _result(capture, outcome, time.monotonic() - began, notes)
 
 
@@ -59,10 +58,10 @@ def _baseline(parent: RestorePoint | None) -> Baseline | None:
 
 
 def _store(
-    capture: Capture, repository: Repository, parent: RestorePoint | None, verify_share: float, notes: Notes
+    capture: Capture, repository: Repository, parent: RestorePoint | None, care: Care, notes: Notes
 ) -> BackupOutcome:
     notes.add(capture.warnings)
-    outcome = back_up(capture, repository, parent=parent, verify_share=verify_share, progress=notes)
+    outcome = back_up(capture, repository, parent=parent, care=care, progress=notes)
     notes.add(capture.settle())
     return outcome
 

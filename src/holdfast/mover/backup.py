@@ -27,6 +27,19 @@ from holdfast.repository import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Care:
+    """How much a backup trusts.
+
+    `verify_share` (0 to 1) of what is written is decoded and read back before it counts. With `heal` every disk is read
+    in full and what is stored counts as known only once it has been read too: what was damaged in the repository and is
+    still on the disks is stored anew.
+    """
+
+    verify_share: float = DEFAULT_VERIFY_SHARE
+    heal: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiskOutcome:
     """Bytes read of one disk."""
 
@@ -54,16 +67,17 @@ def back_up(
     repository: Repository,
     *,
     parent: RestorePoint | None,
-    verify_share: float = DEFAULT_VERIFY_SHARE,
+    care: Care = Care(),
     progress: Progress,
 ) -> BackupOutcome:
     """Store a capture and commit it as a restore point.
 
-    `parent` is the point that the capture's changes are relative to. `verify_share` (0 to 1) of what is written is
-    decoded and read back before it counts. Raises what the source, the storage or `capture.confirm` raises; then
-    nothing is visible, and what was stored already spares the next try the work.
+    `parent` is the point that the capture's changes are relative to. Raises what the source, the storage or
+    `capture.confirm` raises; then nothing is visible, and what was stored already spares the next try the work.
     """
-    with closing(repository.begin(verify_share)) as attempt:
+    with closing(repository.begin(care.verify_share)) as attempt:
+        if care.heal:
+            attempt.doubt()
         return _Backup(capture, repository, attempt, progress).run(parent)
 
 
@@ -83,7 +97,8 @@ class _Backup:
 
     def run(self, parent: RestorePoint | None) -> BackupOutcome:
         capture, planner = self._capture, self._planner
-        disks = [(disk, self._plan(disk, parent)) for disk in capture.disks]
+        built_on = None if self._attempt.doubting else parent
+        disks = [(disk, self._plan(disk, built_on)) for disk in capture.disks]
         blobs = [planner.blob(blob) if blob is not None else None for blob in (capture.definition, capture.nvram)]
         streams = [stream for _, stream in disks] + [blob for blob in blobs if blob]
         self._total_bytes = sum(stream.expected_bytes for stream in streams)

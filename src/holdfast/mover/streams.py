@@ -88,7 +88,7 @@ class Planner:
         return self._whole(BytesSource(content), [Extent(0, len(content))] if content else [])
 
     def disk(self, disk: CapturedDisk, parent: StoredDisk | None) -> Stream:
-        """A disk's changes if they and the parent's tree are known, else all it holds.
+        """A disk's changes if they and the parent's tree are known and fit together, else all it holds.
 
         Raises DamagedError if the parent's pages above the changes are damaged, FailedError if the capture contradicts
         itself.
@@ -99,7 +99,19 @@ class Planner:
             raise FailedError(message, hint="run again; if it persists, check the image", code="geometry")
         if parent is None or parent.size_bytes > disk.size_bytes or (changes := disk.changes()) is None:
             return self._whole(disk, data)
-        return self._edit(disk, parent, data, list(changes))
+        changed = list(changes)
+        if self._misses_a_change(parent, data, changed):
+            return self._whole(disk, data)
+        return self._edit(disk, parent, data, changed)
+
+    def _misses_a_change(self, parent: StoredDisk, data: Sequence[Extent], changed: Sequence[Extent]) -> bool:
+        """Whether a region held data, holds none now, and no change tells of it: the disk was cut short and grew again.
+
+        QEMU's bitmaps grow with clean bits. Looks at the parent's pages, not at its leaves.
+        """
+        told = {region for region, _ in split_by(changed, self.region_bytes)}
+        held = {region for region, _ in split_by(data, self.region_bytes)}
+        return any(region not in held and region not in told for region, _ in parent.leaves())
 
     def start_over(self, stream: Stream) -> None:
         """Plan to read all of a stream: what it was to be an edit of cannot be relied on."""

@@ -100,6 +100,11 @@ class Log:
         """The points of the entries read so far, by capture time."""
         return in_order(self._points.copy().values())
 
+    def newest_of(self, machine_id: str) -> RestorePoint | None:
+        """The machine's point that was committed last: the log's order, not a clock that may have been wrong."""
+        mine = [point for point in self._points.copy().values() if point.machine_id == machine_id]
+        return mine[-1] if mine else None
+
     def read(self) -> Head:
         """Read every entry that has appeared. Raises DamagedError (broken chain, hole), RefusedError (newer format)."""
         with self._reading:

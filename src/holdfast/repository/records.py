@@ -116,6 +116,12 @@ class Records:
             if len(self.index) == known:
                 raise BlockMissingError(wanted, failure)
 
+    def lacks_packs(self) -> bool:
+        """Whether the storage has lost a pack that the index lists, or cut one short: one listing, no reading."""
+        listed = list(self.index.packs)  # before the listing, which then has all of them unless they are lost
+        sizes = {stored.name: stored.size for stored in self.storage.list("packs/")}
+        return any(sizes.get(pack.object) != pack.size for pack in listed)
+
     def is_readable(self, wanted: bytes, id_key: bytes) -> bool:
         """Whether a good copy of this id is left."""
         try:

@@ -63,6 +63,11 @@ class Repository:
         self.log.read()
         return self.log.points()
 
+    def newest_of(self, machine_id: str) -> RestorePoint | None:
+        """The machine's point that was committed last, as of now."""
+        self.log.read()
+        return self.log.newest_of(machine_id)
+
     def info(self) -> RepositoryInfo:
         """Counts and sizes, from a listing."""
         points = self.points()
@@ -92,14 +97,18 @@ class Repository:
     def begin(self, verify_share: float = DEFAULT_VERIFY_SHARE) -> Attempt:
         """Begin to write. The log is read before the index is loaded: nothing later can be relied on unseen.
 
-        Raises RefusedError if a newer program's rules for writers hold here.
+        If packs have been lost, the attempt begins in doubt. Raises RefusedError if a newer program's rules for writers
+        hold here.
         """
         configuration.require_writable(self.config)
         self._complete_configuration()
         base = self.log.read().number
         self.records.load_index()
         self.log.require_entry(self.records.base)
-        return Attempt(self.records, self.config, self._claims, base=base, share=verify_share)
+        attempt = Attempt(self.records, self.config, self._claims, base=base, share=verify_share)
+        if self.records.lacks_packs():
+            attempt.doubt()
+        return attempt
 
     def check(self, progress: Progress) -> CheckReport:
         """Read and prove every byte. Never raises for damage: it reports it."""

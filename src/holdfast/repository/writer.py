@@ -143,7 +143,7 @@ class Attempt:
         self._counting = threading.Lock()
         self._relied: dict[bytes, set[Hashable]] = {}
         self._unreliable: set[bytes] = set()
-        self._doubting = False
+        self.doubting = False
         self.uploader = Uploader(records.storage, records.keys, base, share, self._published)
         self._nodes = _NodeLane(self)
 
@@ -170,8 +170,11 @@ class Attempt:
         return [pieces[at] for at in (~known).nonzero()[0].tolist() if self._to_store(ids[at], work)]
 
     def doubt(self) -> None:
-        """Something stored has proved damaged: from now on nothing counts as known that has not been read."""
-        self._doubting = True
+        """Something stored is damaged: from now on nothing counts as known that has not been read.
+
+        So what is damaged and still on the disk is stored anew, and serves every point that needs it.
+        """
+        self.doubting = True
 
     def flush(self) -> set[Hashable]:
         """Bring everything home. Returns work to do again because a sibling that claimed part of it did not.
@@ -211,7 +214,7 @@ class Attempt:
     def _is_known(self, ids: Sequence[bytes], id_key: bytes) -> NDArray[np.bool_]:
         """Which of these ids the repository has."""
         known = self._records.index.places(ids)[:, 0] >= 0
-        if self._doubting:
+        if self.doubting:
             for at in known.nonzero()[0].tolist():
                 known[at] = self._records.is_readable(ids[at], id_key)
         return known

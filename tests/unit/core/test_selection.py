@@ -15,7 +15,6 @@ from holdfast.core.selection import (
     AsOf,
     ById,
     Latest,
-    newest_of,
     parse_reference,
     points_of,
     select_disk,
@@ -250,11 +249,6 @@ def test_without_a_zone_the_computers_own_is_taken(monkeypatch: pytest.MonkeyPat
     finally:
         monkeypatch.delenv("TZ")
         time.tzset()
-
-
-def test_the_newest_point_is_looked_for_by_exact_id_only() -> None:
-    assert newest_of(POINTS, "uuid-web") is THIRD
-    assert newest_of(POINTS, "web") is None
 
 
 def test_an_unknown_disk_is_not_found_and_the_disks_are_named() -> None:

@@ -9,6 +9,7 @@ from holdfast.core.errors import FailedError, NotFoundError, RefusedError
 from holdfast.core.ports import CaptureOptions
 from holdfast.jobs.protect import protect_images, protect_machine
 from holdfast.jobs.results import BackupResult
+from holdfast.mover import Care
 from holdfast.repository import KdfCost, MemoryStorage, Repository, create_repository
 from tests.unit.jobs.memory import BLOCK, MemoryPlatform, Watcher
 
@@ -31,7 +32,7 @@ def protect(
         machine,
         repository,
         options=CaptureOptions(owner=repository.id[:8], **options),  # type: ignore[arg-type]
-        verify_share=0.05,
+        care=Care(),
         progress=watcher or Watcher(),
     )
 
@@ -162,7 +163,9 @@ def test_a_capture_without_a_platform_builds_on_the_machines_own_points() -> Non
     results = []
     for _ in range(2):
         with platform.capture(machine.id, None, options, watcher) as capture:
-            results.append(protect_images(nullcontext(capture), repository, verify_share=1.0, progress=watcher))
+            results.append(
+                protect_images(nullcontext(capture), repository, care=Care(verify_share=1.0), progress=watcher)
+            )
     first, second = results
     assert (second.capture, second.sent_bytes) == ("full", 0)
     assert [point.parent for point in repository.points()] == [None, first.point]
