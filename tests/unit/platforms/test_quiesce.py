@@ -155,3 +155,36 @@ def test_a_guest_that_never_answers_is_reported(monkeypatch: pytest.MonkeyPatch)
     assert guest.frozen
     assert "may still be frozen" in heard.warnings[-1]
     assert "virsh domfsthaw m" in heard.warnings[-1]
+
+
+class InterruptedOnce(GuestInMemory):
+    """The user presses Ctrl-C while the thaw is under way."""
+
+    def thaw(self, timeout_s: float) -> int:
+        if not self.thaws:
+            self.thaws.append(time.monotonic())
+            raise KeyboardInterrupt
+        return super().thaw(timeout_s)
+
+
+class Deaf(Silence):
+    """A terminal that is gone."""
+
+    def warning(self, text: str) -> None:
+        raise OSError(text)
+
+
+def test_a_thaw_that_is_interrupted_is_made_up_for() -> None:
+    guest = InterruptedOnce()
+    with Quiesce(guest, "m", 5, Heard()) as quiesce:
+        quiesce.freeze()
+        with pytest.raises(KeyboardInterrupt):
+            quiesce.thaw()
+    assert not guest.frozen
+
+
+def test_a_warning_that_cannot_be_given_does_not_keep_the_guest_frozen() -> None:
+    guest = GuestInMemory(silent_freezes=1, silent_thaws=2)
+    with Quiesce(guest, "m", 0.1, Deaf()) as quiesce, pytest.raises(AgentSilentError):
+        quiesce.freeze()
+    assert not guest.frozen

@@ -9,11 +9,12 @@ Source for the commands: QEMU's qga/qapi-schema.json.
 
 import json
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 import libvirt
 import libvirt_qemu
 
+_Answer = TypeVar("_Answer")
 _REFUSED = {libvirt.VIR_ERR_INTERNAL_ERROR, libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED, libvirt.VIR_ERR_OPERATION_UNSUPPORTED}
 
 
@@ -26,7 +27,7 @@ class AgentRefusedError(AgentError):
 
 
 class AgentSilentError(AgentError):
-    """It did not answer in time: whether it was done, or will be, is not known."""
+    """It did not answer in time, or in no known words: whether it was done, or will be, is not known."""
 
 
 class GuestGoneError(AgentError):
@@ -41,28 +42,28 @@ class GuestAgent:
 
     def ping(self, timeout_s: float) -> None:
         """Return if the agent answers."""
-        self._ask("guest-ping", timeout_s)
+        self._ask("guest-ping", timeout_s, dict)
 
     def freeze(self, timeout_s: float) -> int:
         """Flush and freeze all file systems. How many there were."""
-        return int(self._ask("guest-fsfreeze-freeze", timeout_s))
+        return self._ask("guest-fsfreeze-freeze", timeout_s, int)
 
     def thaw(self, timeout_s: float) -> int:
         """Thaw all file systems. How many were frozen until now."""
-        return int(self._ask("guest-fsfreeze-thaw", timeout_s))
+        return self._ask("guest-fsfreeze-thaw", timeout_s, int)
 
     def is_frozen(self, timeout_s: float) -> bool:
-        """Whether a freeze is in force."""
-        return bool(self._ask("guest-fsfreeze-status", timeout_s) == "frozen")
+        """Whether a freeze is in force, or may be."""
+        return self._ask("guest-fsfreeze-status", timeout_s, str) != "thawed"
 
-    def _ask(self, command: str, timeout_s: float) -> Any:
+    def _ask(self, command: str, timeout_s: float, kind: type[_Answer]) -> _Answer:
         """Raises AgentError. libvirt counts whole seconds; after a silence it first waits 5 s for an agent in step."""
         request = json.dumps({"execute": command})
         try:
             answer = libvirt_qemu.qemuAgentCommand(self._domain, request, max(1, math.ceil(timeout_s)), 0)
         except libvirt.libvirtError as error:
             raise self._meaning(error) from error
-        return json.loads(answer)["return"]
+        return read_answer(answer, kind)
 
     def _meaning(self, error: libvirt.libvirtError) -> AgentError:
         said = error.get_error_message() or str(error)
@@ -73,3 +74,14 @@ class GuestAgent:
             return AgentSilentError(str(lost))
         kind = AgentRefusedError if error.get_error_code() in _REFUSED else AgentSilentError
         return kind(said)
+
+
+def read_answer(text: str, kind: type[_Answer]) -> _Answer:
+    """What an agent returned, which has to be of this `kind`. Raises AgentSilentError: guests can say anything."""
+    try:
+        value = json.loads(text)["return"]
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise AgentSilentError(f"its answer makes no sense: {text!s:.80}") from error
+    if type(value) is not kind:
+        raise AgentSilentError(f"its answer makes no sense: {text!s:.80}")
+    return value

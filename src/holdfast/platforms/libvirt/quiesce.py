@@ -9,6 +9,7 @@ is not called consistent.
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -41,7 +42,7 @@ class Quiesce:
         self._alarm = threading.Timer(deadline_s, self._thaw_until_known)
         self._alarm.daemon = True
         self._alarm.name = "holdfast-thaw"
-        self._claim = threading.Lock()  # taken for good by the one who thaws
+        self._claim = threading.Lock()  # held by the one who thaws, and for good once it is done
         self._thawed = threading.Event()
         self._given_up = threading.Event()
         self._asked_at: float | None = None
@@ -64,18 +65,24 @@ class Quiesce:
             raise
 
     def thaw(self) -> Frozen:
-        """Thaw, unless the alarm has. Never raises: a thaw that fails is tried again for as long as this lives."""
+        """Thaw, unless the alarm has. A thaw that fails is tried again for as long as this lives, and is no error.
+
+        Raises only what interrupts it; then the end of the context thaws.
+        """
         if not self._claim.acquire(blocking=False):
             self._thawed.wait(_ANSWER_S)
             return self._result(held=False, trouble=f"the freeze was ended at its deadline of {self._deadline_s:g} s")
-        self._alarm.cancel()
         try:
+            self._alarm.cancel()
             count = self._agent.thaw(_ANSWER_S)
+            self._note_thawed()
         except AgentError as error:
             self._claim.release()
             self._thaw_in_background()
             return self._result(held=not isinstance(error, GuestGoneError), trouble=f"thawing failed: {error}")
-        self._note_thawed()
+        except BaseException:
+            self._claim.release()
+            raise
         if count < 1:
             return self._result(held=False, trouble="the guest had thawed by itself before it was asked to")
         return self._result(held=True, trouble="")
@@ -101,8 +108,12 @@ class Quiesce:
         """Ask for a thaw until the guest says that it is thawed, is gone, or nobody waits for it any more."""
         if not self._claim.acquire(blocking=False):
             return
-        while not self._given_up.is_set() and not self._try_to_thaw():
-            self._given_up.wait(_AGAIN_S)
+        try:
+            while not self._given_up.is_set() and not self._try_to_thaw():
+                self._given_up.wait(_AGAIN_S)
+        except BaseException:
+            self._claim.release()
+            raise
 
     def _try_to_thaw(self) -> bool:
         try:
@@ -117,15 +128,19 @@ class Quiesce:
                 self._report(f"does not answer the request to thaw ({error}); asking on")
             return False
         self._note_thawed()
-        self._progress.warning(f"{self._machine} is thawed, {self._freeze_ms() / 1000:.1f} s after the freeze")
+        self._warn(f"{self._machine} is thawed, {self._freeze_ms() / 1000:.1f} s after the freeze")
         return True
 
     def _report(self, trouble: str) -> None:
         # libvirt 9.0 loses an agent that restarts during a backup job, and finds it again when it is restarted itself.
-        self._progress.warning(
+        self._warn(
             f"{self._machine} {trouble}; if it hangs: virsh domfsthaw {self._machine}, and if libvirt cannot reach the "
             "agent either, restart libvirt's daemon first, which leaves guests running"
         )
+
+    def _warn(self, text: str) -> None:
+        with suppress(Exception):  # a terminal that is gone must not keep the guest frozen
+            self._progress.warning(text)
 
     def _note_thawed(self) -> None:
         self._thawed_at = time.monotonic()
