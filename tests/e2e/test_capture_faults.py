@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -401,17 +402,20 @@ def test_a_guest_that_finds_the_scratch_space_full_is_made_to_run_again(
 
 
 def test_a_libvirt_that_dies_midway_costs_the_capture_and_nothing_else(
-    small_host: tuple[PrivateHost, Lab, Path], tmp_path: Path
+    small_host: tuple[PrivateHost, Lab, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("holdfast.platforms.libvirt.job._RESTART_S", 1.0)
+    heard = Listener()
     host, lab, _ = small_host
     guest = lab.clone("orphan", [lab.data_disk("orphan", size_mib=64)])
     with connect(host.uri) as platform:
         it = Protected(platform, guest, tmp_path)
         it.capture()
-        with platform.capture(guest.uuid, it.latest.baseline if it.latest else None, OPTIONS, Listener()) as capture:
+        with platform.capture(guest.uuid, it.latest.baseline if it.latest else None, OPTIONS, heard) as capture:
             host.kill_daemon()
             with pytest.raises(UnreachableError):
                 capture.confirm()
+    assert any("virsh domjobabort orphan" in warning for warning in heard.warnings)
     host.start_daemon()
     lab.connection = host.connect()
     with connect(host.uri) as platform:
@@ -421,6 +425,25 @@ def test_a_libvirt_that_dies_midway_costs_the_capture_and_nothing_else(
         it.capture()
     assert it.captures == ["full", "incremental"]
     assert len(it.checkpoints()) == 1
+
+
+def test_the_job_is_ended_by_a_libvirt_that_comes_back_in_time(
+    small_host: tuple[PrivateHost, Lab, Path],
+) -> None:
+    host, lab, _ = small_host
+    guest = lab.clone("kept", [lab.data_disk("kept", size_mib=64)])
+    heard = Listener()
+    back = threading.Timer(2, host.start_daemon)
+    with connect(host.uri) as platform, platform.capture(guest.uuid, None, OPTIONS, heard):
+        host.kill_daemon()
+        back.start()
+    back.join()
+    lab.connection = host.connect()
+    guest = lab.find("kept")
+    assert guest.domain.isActive()
+    assert not has_job(guest)
+    assert list(image_of(guest).parent.glob("holdfast-*")) == []
+    assert not any("domjobabort" in warning for warning in heard.warnings)
 
 
 def test_an_agent_that_dies_in_the_freeze_is_reported_with_the_way_out(

@@ -6,8 +6,8 @@ keeps their making out of the freeze.
 
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,17 @@ from typing import Any
 import libvirt
 
 from holdfast.core.errors import ConflictError, FailedError
-from holdfast.platforms.libvirt.calls import asking
+from holdfast.core.progress import Progress
+from holdfast.platforms.libvirt.calls import asking, is_lost
 from holdfast.platforms.libvirt.domain_xml import parse
 from holdfast.platforms.workspace import NAME, is_abandoned
 
 # When the guest agent restarts during a job, libvirt 9.0 ends the job only after two time-outs of 30 s of its own.
 _END_S = 180.0
 _POLL_S = 0.01
+_RESTART_S = 60.0  # how long a daemon that went away may take to come back
+_AGAIN_S = 1.0
+_OVER = {libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID}  # no domain, not running, no job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +40,18 @@ class Attempt:
 class BackupJob:
     """A domain's backup job, ours from `begin` to `end`."""
 
-    def __init__(self, domain: Any, scratch: Mapping[str, Path], skipped: Sequence[str], socket: Path) -> None:
+    def __init__(
+        self,
+        domain: Any,
+        uri: str,
+        scratch: Mapping[str, Path],
+        skipped: Sequence[str],
+        socket: Path,
+        progress: Progress,
+    ) -> None:
         self._domain = domain
+        self._uri = uri
+        self._progress = progress
         self._scratch = scratch
         self._skipped = skipped
         self.socket = socket
@@ -49,16 +63,62 @@ class BackupJob:
         self._domain.backupBegin(self._backup_xml(attempt.since), marks, libvirt.VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL)
 
     def end(self) -> None:
-        """End the job and wait until it is gone. Never raises: the domain may be gone, or the job be over."""
-        with suppress(libvirt.libvirtError, FailedError):
-            if self.is_ours():
-                end_job(self._domain)
+        """End the job and wait until it is gone, even if libvirt's daemon restarts meanwhile: QEMU goes on without it.
+
+        Never raises for what libvirt says: the domain may be gone, or the job be over. A job that may be left, for
+        whatever reason, is warned of.
+        """
+        is_over = False
+        try:
+            is_over = self._end_here_or_elsewhere()
+        finally:
+            if not is_over:
+                name = self._domain.name()
+                self._progress.warning(
+                    f"the backup job of {name} may still run, and its scratch files grow unseen; once libvirt answers: "
+                    f"virsh domjobabort {name}"
+                )
 
     def is_ours(self) -> bool:
         """Whether this very job is still under way. Raises libvirt.libvirtError where nobody can tell."""
-        if not self._domain.isActive() or self._domain.ID() != self._run:
+        return self._is_of(self._domain)
+
+    def _end_here_or_elsewhere(self) -> bool:
+        """End it over the connection there is, or, once that is lost, over new ones. Whether it is over."""
+        try:
+            return self._try_to_end(self._domain)
+        except libvirt.libvirtError:
+            deadline = time.monotonic() + _RESTART_S
+        while not self._try_to_end_anew():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_AGAIN_S)
+        return True
+
+    def _try_to_end_anew(self) -> bool:
+        try:
+            with _found_again(self._uri, self._domain.UUIDString()) as domain:
+                return self._try_to_end(domain)
+        except libvirt.libvirtError as error:
+            return error.get_error_code() in _OVER
+
+    def _try_to_end(self, domain: Any) -> bool:
+        """Whether the job is over now. Raises libvirt.libvirtError if the connection is lost."""
+        try:
+            if self._is_of(domain):
+                end_job(domain)
+        except FailedError:
             return False
-        job = find_job(self._domain)
+        except libvirt.libvirtError as error:
+            if is_lost(error):
+                raise
+            return error.get_error_code() in _OVER
+        return True
+
+    def _is_of(self, domain: Any) -> bool:
+        if not domain.isActive() or domain.ID() != self._run:
+            return False
+        job = find_job(domain)
         return job is not None and _socket_of(job) == str(self.socket)
 
     def _backup_xml(self, since: str | None) -> str:
@@ -78,6 +138,16 @@ class BackupJob:
     def _checkpoint_xml(self, attempt: Attempt) -> str:
         unmarked = [name for name in (*self._scratch, *self._skipped) if name not in attempt.marked]
         return checkpoint_xml(attempt.checkpoint, attempt.marked, unmarked)
+
+
+@contextmanager
+def _found_again(uri: str, identity: str) -> Iterator[Any]:
+    """The domain over a connection of its own. Raises libvirt.libvirtError."""
+    connection = libvirt.open(uri)
+    try:
+        yield connection.lookupByUUIDString(identity)
+    finally:
+        connection.close()
 
 
 def checkpoint_xml(name: str, marked: Sequence[str], unmarked: Sequence[str], domain: ET.Element | None = None) -> str:
