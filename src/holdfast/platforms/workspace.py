@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 import socket
+import stat
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,6 +21,7 @@ from holdfast.core.errors import FailedError, FullError, NotFoundError
 from holdfast.platforms.errors import is_full
 
 NAME = re.compile(r"holdfast-[0-9a-f]{12}")
+_AS_IT_IS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Workspace:
@@ -69,12 +71,31 @@ def is_abandoned(workspace: Path) -> bool:
     if not NAME.fullmatch(workspace.name):
         return False
     try:
-        lock = os.open(workspace / "lock", os.O_RDWR | os.O_CLOEXEC)
+        place = os.open(workspace, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
-        return not workspace.exists()
+        return True
     except OSError:
         return False
     try:
+        return _is_free(place)
+    finally:
+        os.close(place)
+
+
+def _is_free(place: int) -> bool:
+    """Whether the workspace open as `place` was one of this user on this host, and its lock is held by nobody.
+
+    Where everybody may write, everybody may put something else in a lock's stead: a FIFO to wait at, a device, a link.
+    The directory itself may be another user's, since sockets' workspaces are given to QEMU's.
+    """
+    try:
+        lock = os.open("lock", _AS_IT_IS, dir_fd=place)
+    except OSError:
+        return False
+    try:
+        status = os.fstat(lock)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
+            return False
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # On storage shared between hosts a lock may not reach across, so only its own host may judge a workspace dead.
         return os.read(lock, 256).decode(errors="replace") == _host()

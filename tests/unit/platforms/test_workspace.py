@@ -80,3 +80,36 @@ def test_a_workspace_that_is_gone_is_nobodys(tmp_path: Path) -> None:
 def test_a_missing_base_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="nowhere"):
         Workspace(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("trap", ["fifo", "link", "hard link", "directory", "linked workspace", "another user's"])
+def test_a_trap_that_looks_like_a_workspace_neither_hangs_nor_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trap: str
+) -> None:
+    bait = tmp_path / "bait"
+    bait.mkdir()
+    (bait / "lock").write_text(os.uname().nodename)
+    left = tmp_path / "base" / "holdfast-0123456789ab"
+    left.parent.mkdir()
+    if trap == "linked workspace":
+        left.symlink_to(bait)
+    else:
+        left.mkdir()
+    match trap:
+        case "fifo":
+            os.mkfifo(left / "lock")
+        case "link":
+            (left / "lock").symlink_to(bait / "lock")
+        case "hard link":
+            (left / "lock").hardlink_to(bait / "lock")
+        case "directory":
+            (left / "lock").mkdir()
+        case "another user's":
+            (left / "lock").write_text(os.uname().nodename)
+            monkeypatch.setattr(os, "geteuid", lambda: 12345)
+        case _:
+            pass
+    assert not is_abandoned(left)
+    with Workspace(left.parent):
+        assert left.exists()
+        assert (bait / "lock").exists()
