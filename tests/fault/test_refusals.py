@@ -168,6 +168,16 @@ def test_a_field_unknown_in_an_entrys_line_is_refused(repository: Repository, st
         open_repository(storage, PASSPHRASE)
 
 
+@pytest.mark.parametrize("lie", [{"number": 7}, {"number": 1}, {"previous": "0" * 64}])
+def test_an_entry_that_does_not_follow_the_one_before_it_ends_the_log_there(
+    repository: Repository, storage: MemoryStorage, lie: dict[str, Any]
+) -> None:
+    add_entry(storage, repository, "commit", b'{"points": []}', **lie)
+    with pytest.raises(DamagedError, match="log/000000000002 does not follow") as caught:
+        open_repository(storage, PASSPHRASE)
+    assert caught.value.hint
+
+
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"\xff", b'{"points": [{"id": 5}]}', b'{"points": 7}'])
 def test_a_commit_whose_body_this_program_cannot_read_was_written_by_a_newer_one(
     repository: Repository, storage: MemoryStorage, body: bytes

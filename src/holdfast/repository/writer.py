@@ -10,7 +10,7 @@ for the claims it relied on; what its siblings did not bring home is named as wo
 """
 
 import threading
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -30,6 +30,8 @@ _NODE_RECORD_BYTES: Final = 32 * 1024
 """Small, since an increment reads single leaves; nodes hardly compress, so nothing is lost by it."""
 _SIBLING_PATIENCE_S: Final = 30.0
 """Sharing spares work; it must not make one machine's backup wait for another's. After this the bytes go twice."""
+_PROMISES: Final = 64 * 1024
+"""Ids relied on before looking which of them are home: about 20 MiB."""
 
 
 class Claims:
@@ -141,7 +143,7 @@ class Attempt:
         self._records = records
         self._claims = claims
         self._counting = threading.Lock()
-        self._relied: dict[bytes, set[Hashable]] = {}
+        self._promises = _Promises(self._is_stored)
         self._unreliable: set[bytes] = set()
         self.doubting = False
         self.uploader = Uploader(records.storage, records.keys, base, share, self._published)
@@ -166,7 +168,7 @@ class Attempt:
         if not pieces:
             return []
         ids = [piece.id for piece in pieces]
-        known = self._is_known(ids, self.keys.data_id_key)
+        known = self._is_stored(ids)
         return [pieces[at] for at in (~known).nonzero()[0].tolist() if self._to_store(ids[at], work)]
 
     def doubt(self) -> None:
@@ -184,11 +186,10 @@ class Attempt:
         """
         self._nodes.hand_over()
         self.uploader.drain()  # what this attempt had claimed is released: two that rely on each other go on
-        relied, self._relied = self._relied, {}
-        self._claims.wait_for(relied, _SIBLING_PATIENCE_S)
-        lost = {wanted: work for wanted, work in relied.items() if not self._records.index.copies(wanted)}
-        self._unreliable.update(lost)
-        return set().union(*lost.values())
+        self._claims.wait_for(self._promises.ids(), _SIBLING_PATIENCE_S)
+        broken = self._promises.redeem()
+        self._unreliable.update(broken)
+        return set().union(*broken.values())
 
     def close(self) -> None:
         """Give everything back. What was not committed stays as unreferenced packs and harms nobody."""
@@ -211,6 +212,10 @@ class Attempt:
         with self._counting:
             self.sent_bytes += plain_bytes
 
+    def _is_stored(self, ids: Sequence[bytes]) -> NDArray[np.bool_]:
+        """Which of these segments the repository has."""
+        return self._is_known(ids, self.keys.data_id_key)
+
     def _is_known(self, ids: Sequence[bytes], id_key: bytes) -> NDArray[np.bool_]:
         """Which of these ids the repository has."""
         known = self._records.index.places(ids)[:, 0] >= 0
@@ -229,7 +234,7 @@ class Attempt:
         if wanted in self._unreliable:
             self._unreliable.discard(wanted)
             return True
-        self._relied.setdefault(wanted, set()).add(work)
+        self._promises.add(wanted, work)
         return False
 
     def _published(self, packs: list[Pack]) -> None:
@@ -240,6 +245,45 @@ class Attempt:
                 self._nodes.forget(ids)
             else:
                 self._claims.release(ids)
+
+
+class _Promises:
+    """What siblings are storing and one attempt relies on: an id, and the work that needs it. Any thread.
+
+    Of two equal machines one relies on the other for everything; what has been brought home since is forgotten.
+    """
+
+    def __init__(self, is_stored: Callable[[Sequence[bytes]], NDArray[np.bool_]]) -> None:
+        self._is_stored = is_stored
+        self._lock = threading.Lock()
+        self._work: dict[bytes, set[Hashable]] = {}
+        self._limit = _PROMISES
+
+    def add(self, wanted: bytes, work: Hashable) -> None:
+        """Rely on a sibling for an id."""
+        with self._lock:
+            self._work.setdefault(wanted, set()).add(work)
+            if len(self._work) > self._limit:
+                self._forget_kept()
+                self._limit = max(_PROMISES, 2 * len(self._work))
+
+    def ids(self) -> list[bytes]:
+        """Everything relied on."""
+        with self._lock:
+            return list(self._work)
+
+    def redeem(self) -> dict[bytes, set[Hashable]]:
+        """The promises that have not been kept. Forgets all."""
+        with self._lock:
+            self._forget_kept()
+            broken, self._work = self._work, {}
+            return broken
+
+    def _forget_kept(self) -> None:
+        if not self._work:
+            return
+        kept = self._is_stored(list(self._work))
+        self._work = {each: work for (each, work), done in zip(self._work.items(), kept, strict=True) if not done}
 
 
 class _NodeLane:

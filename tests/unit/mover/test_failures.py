@@ -119,8 +119,11 @@ def test_a_storage_that_takes_no_more_ends_the_backup_without_a_point(
 ) -> None:
     """However many packs are still to come: nobody waits for an uploader that has given up."""
     kind = FullError if fault is full else StorageError
+    made = len(storage.puts)
     with storage.at_every_put(prefix, fault), pytest.raises(kind):
         back_up_disks(repository, [whole(CONTENT)])
+    refused = [name for name in storage.puts[made:] if name.startswith(prefix)]
+    assert len(refused) == (3 if prefix == "log/" else 1), "it was asked again and again"
     require_nothing_happened(repository)
 
 

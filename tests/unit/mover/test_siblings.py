@@ -137,6 +137,24 @@ def test_a_region_that_is_read_again_and_differs_makes_a_whole_point_all_the_sam
     assert check(repository).ok
 
 
+def test_what_is_relied_on_is_forgotten_as_it_comes_home(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the second of two equal machines would hold an entry for every segment it has."""
+    monkeypatch.setattr("holdfast.repository.writer._PROMISES", 8)
+    with closing(repository.begin()) as first, closing(repository.begin()) as second:
+        for number in range(60):
+            content = memoryview(bytearray(random.Random(number).randbytes(4096)))
+            pieces = repository.cutter.cut(repository.cutter.words(content))
+            with first.lane() as lane:
+                named = lane.store(content, pieces, None)
+                assert second.missing(named, number) == []
+            first.uploader.drain()
+            assert len(second._promises.ids()) <= 9
+        assert second._promises.ids()
+        assert second.flush() == set()
+
+
 def test_two_that_rely_on_each_other_both_end(repository: Repository) -> None:
     """Each has claimed what the other needs next."""
     halfway = threading.Barrier(2)

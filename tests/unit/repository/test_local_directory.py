@@ -74,6 +74,14 @@ def test_every_directory_it_makes_is_made_durable_in_its_parent_first(root: Path
         assert made < syncs_and_links.index(("sync", folder.parent), made) < naming
 
 
+def test_a_new_repositorys_directory_is_made_durable_in_its_parent(tmp_path: Path, kernel: Kernel) -> None:
+    LocalDirectory.create(tmp_path / "new")
+    assert [(event.kind, event.path) for event in kernel.steps("mkdir", "sync")] == [
+        ("mkdir", tmp_path / "new"),
+        ("sync", tmp_path),
+    ]
+
+
 def test_a_directory_that_another_process_made_is_synced_by_whoever_uses_it_first(root: Path, kernel: Kernel) -> None:
     (root / "packs").mkdir()
     (root / "packs/ab").mkdir()
@@ -356,8 +364,8 @@ from holdfast.repository import LocalDirectory
 from holdfast.repository.storage.port import ObjectExistsError
 storage, racer, rounds = LocalDirectory.open(Path(sys.argv[1])), sys.argv[2].encode(), int(sys.argv[3])
 print("ready", flush=True)
-sys.stdin.readline()
 for number in range(rounds):
+    sys.stdin.readline()
     try:
         storage.put(f"log/{number:012}", [racer * 1000])
         won = True
@@ -378,14 +386,18 @@ def test_of_racing_processes_exactly_one_wins_each_name_and_all_read_its_bytes(r
         )
         for name in names
     ]
+    told: list[list[str]] = [[] for _ in racers]
+    for _ in range(rounds + 1):
+        for racer, lines in zip(racers, told, strict=True):
+            assert racer.stdout is not None
+            lines.append(racer.stdout.readline())
+        for racer in racers:
+            assert racer.stdin is not None
+            racer.stdin.write("go\n")
+            racer.stdin.flush()
     for racer in racers:
-        assert racer.stdout is not None
-        assert racer.stdout.readline() == "ready\n"
-    for racer in racers:
-        assert racer.stdin is not None
-        racer.stdin.write("go\n")
-        racer.stdin.flush()
-    outcomes = [racer.communicate()[0].split() for racer in racers]
+        racer.communicate()
+    outcomes = [" ".join(lines[1:]).split() for lines in told]
     assert [racer.returncode for racer in racers] == [0] * len(names)
     storage = LocalDirectory.open(root)
     winners = []
