@@ -1,16 +1,20 @@
 """Every object damaged in every way: exact bytes or a clear error, and a check that says what is wrong either way."""
 
+import os
 import random
+import resource
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 
 from holdfast.core.errors import DamagedError, HoldfastError, NotFoundError
 from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Silence
-from holdfast.repository import CheckReport, MemoryStorage, Repository, open_repository
+from holdfast.repository import CheckReport, LocalDirectory, MemoryStorage, Repository, open_repository
 from holdfast.repository.packs import DATA, HEADER, RECORD_HEAD, open_tables
 from tests.support.disks import changed, whole
 from tests.support.repositories import PASSPHRASE, back_up_disks, new_repository, restored
@@ -308,6 +312,45 @@ def test_a_log_without_its_first_entry_is_no_log(small: Made) -> None:
     storage = stored({name: content for name, content in small.objects.items() if not name.startswith("log/")})
     with pytest.raises(DamagedError, match="log/000000000001"):
         open_repository(storage, PASSPHRASE)
+
+
+def test_an_object_as_large_as_a_disk_is_not_read_into_memory(small: Made, tmp_path: Path) -> None:
+    """Whether its beginning is genuine or not: a hole of a terabyte costs its owner nothing."""
+    for number, name in enumerate(small.objects):
+        for keep in (True, False):
+            place = tmp_path / f"{number}-{keep}"
+            lay_out_objects(small.objects, place)
+            with (place / name).open("r+b") as file:
+                file.truncate(file.seek(0, os.SEEK_END) if keep else 0)
+                file.truncate(1 << 40)
+            before = peak_memory()
+            try:
+                repository = open_repository(LocalDirectory.open(place), PASSPHRASE)
+            except HoldfastError as error:
+                assert name in error.message
+                assert error.hint
+            else:
+                assert name in {damage.object for damage in repository.check(Silence()).damage}
+                restore_what_can_be(small, repository)
+            assert peak_memory() - before < 200 << 20
+
+
+def lay_out_objects(objects: Mapping[str, bytes], place: Path) -> None:
+    for name, content in objects.items():
+        path = place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def peak_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def restore_what_can_be(made: Made, repository: Repository) -> None:
+    points = {point.id: point for point in repository.points()}
+    for (point_id, name), expected in made.held.items():
+        with suppress(HoldfastError):
+            assert read(repository, points, point_id, name) == expected
 
 
 def test_damages_that_leave_one_good_copy_of_everything_cost_nothing(small: Made) -> None:

@@ -127,18 +127,31 @@ def test_a_storage_that_takes_no_more_ends_the_backup_without_a_point(
     require_nothing_happened(repository)
 
 
-def test_a_full_disk_at_any_put_at_all_is_told_as_that(
-    repository: Repository, storage: FaultyStorage, small_packs: None
+@pytest.mark.parametrize("fault", [full, failing])
+def test_a_put_that_fails_anywhere_fails_the_backup_unless_it_can_be_sent_again(
+    fault: Fault, small_packs: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    back_up_disks(repository, [whole(CONTENT)])
-    puts = len(storage.puts)
-    assert puts > 20
-    for number in range(1, puts - 6, 5):
-        fresh = FaultyStorage(MemoryStorage())
-        victim = new_repository(fresh, SMALL_CUT)
-        with fresh.at_put(number, full), pytest.raises(FullError, match="no space left"):
-            back_up_disks(victim, [whole(CONTENT)])
-        require_nothing_happened(victim)
+    """Also the very last pack, after which nothing is handed over that could meet the failure."""
+    monkeypatch.setattr("holdfast.mover.pool.worker_count", lambda: 1)
+    content = CONTENT[:400_000]
+    number, name = 0, ""
+    while not name.startswith("log/"):
+        number += 1
+        storage = FaultyStorage(MemoryStorage())
+        repository = new_repository(storage, SMALL_CUT)
+        made = len(storage.puts)
+        try:
+            with storage.at_put(number, fault):
+                back_up_disks(repository, [whole(content)])
+        except FullError if fault is full else StorageError:
+            name = storage.puts[made + number - 1]
+            assert not name.startswith("log/")
+            require_nothing_happened(repository)
+        else:
+            name = storage.puts[made + number - 1]
+            (point,) = reopened(repository).points()
+            assert restored(reopened(repository), point) == content
+    assert number >= 7
 
 
 def test_what_a_failed_backup_had_stored_spares_the_next_one_the_work(

@@ -20,7 +20,14 @@ from pathlib import Path
 from typing import Self
 
 from holdfast.core.errors import DeniedError, FullError, HoldfastError, NotFoundError, RefusedError
-from holdfast.repository.storage.port import Bytes, ObjectExistsError, ObjectMissingError, StorageError, Stored
+from holdfast.repository.storage.port import (
+    MAXIMUM_OBJECT_BYTES,
+    Bytes,
+    ObjectExistsError,
+    ObjectMissingError,
+    StorageError,
+    Stored,
+)
 
 _DRAFTS = "tmp"
 _PROBE_BYTES = 128 * 1024
@@ -81,6 +88,9 @@ class LocalDirectory:
     def get(self, name: str) -> bytes:
         """See the port."""
         with _errors_naming(self.path / name):
+            if (size := (self.path / name).stat().st_size) > MAXIMUM_OBJECT_BYTES:
+                message = f"{self.path / name} is {size} bytes large, no object of a repository is"
+                raise StorageError(message, hint="run `holdfast repository check`", code="oversized")
             return (self.path / name).read_bytes()
 
     def read_into(self, name: str, offset: int, buffer: memoryview) -> None:
@@ -193,7 +203,7 @@ class _Draft:
         try:
             os.link(self.path, final)
         except FileExistsError:
-            if final.read_bytes() != b"".join(parts):
+            if final.stat().st_size != sum(map(len, parts)) or final.read_bytes() != b"".join(parts):
                 raise ObjectExistsError(f"{final} exists with other content") from None
             _sync(final)
         _sync(final.parent)

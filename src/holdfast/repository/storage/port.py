@@ -12,9 +12,12 @@ implementation to:
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from holdfast.core.errors import ConflictError, FailedError, NotFoundError
+
+MAXIMUM_OBJECT_BYTES: Final = 256 * 1024 * 1024
+"""No object of a repository is as large; what is, was put there by somebody else, and is not read into memory."""
 
 Bytes = bytes | bytearray | memoryview
 
@@ -53,7 +56,7 @@ class Storage(Protocol):
         """
 
     def get(self, name: str) -> bytes:
-        """The whole object. Raises ObjectMissingError or StorageError."""
+        """The whole object. Raises ObjectMissingError; StorageError also if it is larger than any object can be."""
 
     def read_into(self, name: str, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from byte `offset`. Raises ObjectMissingError; StorageError also if the object is too short."""
