@@ -16,6 +16,7 @@ from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Silence
 from holdfast.repository import CheckReport, LocalDirectory, MemoryStorage, Repository, open_repository
 from holdfast.repository.packs import DATA, HEADER, RECORD_HEAD, open_tables
+from holdfast.repository.storage.port import StorageError
 from tests.support.disks import changed, whole
 from tests.support.repositories import PASSPHRASE, back_up_disks, new_repository, restored
 
@@ -324,12 +325,11 @@ def test_an_object_as_large_as_a_disk_is_not_read_into_memory(small: Made, tmp_p
                 file.truncate(file.seek(0, os.SEEK_END) if keep else 0)
                 file.truncate(1 << 40)
             before = peak_memory()
-            try:
-                repository = open_repository(LocalDirectory.open(place), PASSPHRASE)
-            except HoldfastError as error:
-                assert name in error.message
-                assert error.hint
+            if name.startswith(("keys/", "log/")):
+                with pytest.raises(StorageError, match=name):
+                    open_repository(LocalDirectory.open(place), PASSPHRASE)
             else:
+                repository = open_repository(LocalDirectory.open(place), PASSPHRASE)
                 assert name in {damage.object for damage in repository.check(Silence()).damage}
                 restore_what_can_be(small, repository)
             assert peak_memory() - before < 200 << 20

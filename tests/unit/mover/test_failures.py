@@ -4,8 +4,9 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 import pytest
@@ -127,6 +128,15 @@ def test_a_storage_that_takes_no_more_ends_the_backup_without_a_point(
     require_nothing_happened(repository)
 
 
+def failure_of(work: Callable[[], object]) -> HoldfastError | None:
+    """What the work raises, if anything."""
+    try:
+        work()
+    except HoldfastError as failure:
+        return failure
+    return None
+
+
 @pytest.mark.parametrize("fault", [full, failing])
 def test_a_put_that_fails_anywhere_fails_the_backup_unless_it_can_be_sent_again(
     fault: Fault, small_packs: None, monkeypatch: pytest.MonkeyPatch
@@ -140,17 +150,16 @@ def test_a_put_that_fails_anywhere_fails_the_backup_unless_it_can_be_sent_again(
         storage = FaultyStorage(MemoryStorage())
         repository = new_repository(storage, SMALL_CUT)
         made = len(storage.puts)
-        try:
-            with storage.at_put(number, fault):
-                back_up_disks(repository, [whole(content)])
-        except FullError if fault is full else StorageError:
-            name = storage.puts[made + number - 1]
-            assert not name.startswith("log/")
-            require_nothing_happened(repository)
-        else:
-            name = storage.puts[made + number - 1]
+        with storage.at_put(number, fault):
+            failure = failure_of(partial(back_up_disks, repository, [whole(content)]))
+        name = storage.puts[made + number - 1]
+        if name.startswith("log/"):
+            assert failure is None
             (point,) = reopened(repository).points()
             assert restored(reopened(repository), point) == content
+        else:
+            assert isinstance(failure, FullError if fault is full else StorageError)
+            require_nothing_happened(repository)
     assert number >= 7
 
 
