@@ -78,6 +78,11 @@ class PackTable:
         """The number of each record's first segment, and one more: the count of segments."""
         return np.concatenate(([0], np.cumsum(self.records["segments"], dtype=np.int64)))
 
+    @cached_property
+    def ends(self) -> NDArray[np.int64]:
+        """Plain bytes before each segment, all records laid end to end, and one more: of all segments."""
+        return np.concatenate(([0], np.cumsum(self.sizes, dtype=np.int64)))
+
     def segments_of(self, record: int) -> range:
         """The numbers of a record's segments."""
         return range(int(self.firsts[record]), int(self.firsts[record + 1]))
@@ -88,8 +93,8 @@ class PackTable:
 
     def slice_of(self, record: int, segment: int) -> slice:
         """Where a segment lies in its record's plain frame."""
-        begin = int(self.sizes[int(self.firsts[record]) : segment].sum(dtype=np.int64))
-        return slice(begin, begin + int(self.sizes[segment]))
+        start = int(self.ends[self.firsts[record]])
+        return slice(int(self.ends[segment]) - start, int(self.ends[segment + 1]) - start)
 
     def encode(self) -> bytes:
         """Counts, then the three columns."""
