@@ -80,6 +80,8 @@ class FaultyStorage:
         self.puts: list[str] = []
         self.unreadable: dict[str, HoldfastError] = {}
         """What reading raises, by the object's name or a folder ("log/")."""
+        self.unlistable: dict[str, HoldfastError] = {}
+        """What listing raises, by the prefix."""
         self.dead = False
         self._plan: dict[int, Fault] = {}
         self._by_prefix: dict[str, Fault] = {}
@@ -137,6 +139,8 @@ class FaultyStorage:
         return self.inner.size(name)
 
     def list(self, prefix: str) -> Iterator[Stored]:
+        if prefix in self.unlistable:
+            raise self.unlistable[prefix]
         return self.inner.list(prefix)
 
     def _refuse_unreadable(self, name: str) -> None:

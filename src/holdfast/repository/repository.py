@@ -105,8 +105,9 @@ class Repository:
         base = self.log.read().number
         self.records.load_index()
         self.log.require_entry(self.records.base)
+        lost = self.records.lacks_packs()
         attempt = Attempt(self.records, self.config, self._claims, base=base, share=verify_share)
-        if self.records.lacks_packs():
+        if lost:
             attempt.doubt()
         return attempt
 

@@ -113,6 +113,17 @@ def test_a_capture_that_contradicts_itself_is_refused(repository: Repository) ->
     require_nothing_happened(repository)
 
 
+@pytest.mark.parametrize("folder", ["index/", "packs/"])
+def test_a_storage_that_cannot_be_listed_ends_the_backup_before_it_begins(
+    repository: Repository, storage: FaultyStorage, folder: str
+) -> None:
+    storage.unlistable[folder] = StorageError(f"{folder}: Input/output error")
+    with pytest.raises(StorageError, match="Input/output error"):
+        back_up_disks(repository, [whole(CONTENT)])
+    storage.unlistable.clear()
+    require_nothing_happened(repository)
+
+
 @pytest.mark.parametrize("prefix", ["packs/", "index/", "log/"])
 @pytest.mark.parametrize("fault", [full, failing])
 def test_a_storage_that_takes_no_more_ends_the_backup_without_a_point(
