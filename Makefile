@@ -2,7 +2,8 @@
 SHELL := /bin/bash
 export PATH := $(PATH):/usr/sbin:/sbin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench lock clean
+.PHONY: help setup demo check test soak bench lock clean
+MINUTES ?= 30
 
 # The checkers' caches: here, or for somebody who may not write here, in a directory of their own.
 caches := $(if $(shell test -w . && echo writable),$(CURDIR)/build/cache,$(or $(TMPDIR),/tmp)/holdfast-check-$(shell id -u))
@@ -30,6 +31,14 @@ check:  ## lint, format, types, layers, dead code; seconds, no root
 test: setup  ## every test, on real guests (root); ARGS="-k name" for some
 	@deploy/setup/make-venv.sh requirements-dev.lock
 	.venv/bin/python -m pytest $(ARGS)
+
+soak: setup  ## faults and properties again and again from fresh seeds, MINUTES=30 (root)
+	@deploy/setup/make-venv.sh requirements-dev.lock
+	@end=$$(( $$(date +%s) + 60 * $(MINUTES) )); \
+	while (( $$(date +%s) < end )); do \
+		export HOLDFAST_TEST_SEED=$$RANDOM; echo "HOLDFAST_TEST_SEED=$$HOLDFAST_TEST_SEED"; \
+		.venv/bin/python -m pytest -q tests/property tests/fault || exit 1; \
+	done
 
 bench: setup  ## the figures, against the field; build/bench.json (root); ONLY=name,… for some
 	@deploy/setup/install-packages.sh bench
