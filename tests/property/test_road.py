@@ -166,7 +166,7 @@ class World:
 
 
 @given(st.tuples(sizes, sizes, sizes, sizes), st.lists(steps, max_size=25))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_every_point_ever_made_restores_and_its_tree_is_canonical(
     at_first: tuple[int, int, int, int], course: list[Step]
 ) -> None:

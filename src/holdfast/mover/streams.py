@@ -93,13 +93,13 @@ class Planner:
         Raises DamagedError if the parent's pages above the changes are damaged, FailedError if the capture contradicts
         itself.
         """
-        data = list(disk.data())
+        data = normalise(disk.data())
         if data and data[-1].end > disk.size_bytes:
             message = f"disk {disk.name} claims data at byte {data[-1].end}, but is {disk.size_bytes} bytes long"
             raise FailedError(message, hint="run again; if it persists, check the image", code="geometry")
         if parent is None or parent.size_bytes > disk.size_bytes or (changes := disk.changes()) is None:
             return self._whole(disk, data)
-        changed = list(changes)
+        changed = normalise(changes)
         if self._misses_a_change(parent, data, changed):
             return self._whole(disk, data)
         return self._edit(disk, parent, data, changed)

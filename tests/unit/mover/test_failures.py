@@ -139,6 +139,25 @@ def test_a_storage_that_takes_no_more_ends_the_backup_without_a_point(
     require_nothing_happened(repository)
 
 
+def test_after_a_failed_upload_nothing_more_is_stored_and_soon_nothing_read(
+    repository: Repository, storage: FaultyStorage, small_packs: None
+) -> None:
+    reads: list[int] = []
+
+    def fault(put: Put) -> None:
+        time.sleep(0.3)  # so that other packs are waiting
+        full(put)
+
+    disk = whole(CONTENT, fault=lambda offset, length: reads.append(offset))
+    made = len(storage.puts)
+    with storage.at_every_put("packs/", fault), pytest.raises(FullError):
+        back_up_disks(repository, [disk])
+    assert len(storage.puts) == made + 1
+    regions_a_pack = 2
+    packs_under_way = worker_count() + 2  # open or handed over by each lane, queued, being put
+    assert len(reads) <= regions_a_pack * packs_under_way + worker_count() < len(CONTENT) // SMALL_CUT.region_bytes
+
+
 def failure_of(work: Callable[[], object]) -> HoldfastError | None:
     """What the work raises, if anything."""
     try:

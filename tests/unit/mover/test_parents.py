@@ -141,6 +141,19 @@ def test_whoever_can_be_built_on_is_not_read_in_full_beside_one_who_cannot(
     assert restored(reopened(repository), outcome.point, "vdb") == FIRST
 
 
+def test_extents_out_of_order_or_overlapping_make_no_wrong_point(repository: Repository) -> None:
+    """A capture that breaks its promise must not make one region overwrite its other half."""
+    parent = back_up_disks(repository, [whole(FIRST)]).point
+    middle = len(SECOND) // 2 + 5000
+    held = [Extent(middle, len(SECOND)), Extent(0, middle + 9000), Extent(100, 200)]
+    start = 66 * REGION
+    changes = [Extent(start + 9000, start + len(EDIT)), Extent(start, start + 12_000)]
+    full = CapturedModel(name="vda", content=SECOND, held=held)
+    assert restored(repository, back_up_disks(repository, [full], machine="other").point) == SECOND
+    edit = CapturedModel(name="vda", content=SECOND, held=held, changed=changes)
+    assert restored(repository, back_up_disks(repository, [edit], parent=parent).point) == SECOND
+
+
 def test_a_disk_that_the_parent_does_not_have_is_read_in_full_and_says_so(repository: Repository) -> None:
     parent = back_up_disks(repository, [whole(FIRST, name="vda")]).point
     outcome = back_up_disks(repository, [changed(SECOND, FIRST, name="vdb")], parent=parent)

@@ -7,7 +7,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import zstandard
 
+from holdfast.core.errors import FailedError
 from holdfast.core.extents import Extent
 from holdfast.repository import MemoryStorage
 from holdfast.repository.framing import ENTRY, untwin
@@ -90,6 +92,28 @@ def test_a_pack_that_is_begun_takes_memory_only_as_far_as_it_is_filled() -> None
         for pack in packs:
             pack.add(b"x" * 4096, [(bytes(32), 4096)])
         assert private_memory() - before < PACK_BYTES // 4
+
+
+class Forgetful:
+    """A compressor on a computer whose memory fails."""
+
+    def compress(self, plain: bytes) -> bytes:
+        return zstandard.ZstdCompressor().compress(bytes(len(plain)))
+
+
+@pytest.mark.parametrize("share", [1.0, 0.0])
+def test_what_does_not_decompress_to_what_went_in_is_never_stored(share: float) -> None:
+    """As far as it is looked at: the share is the user's to choose."""
+    repository = new_repository()
+    with closing(repository.begin(share)) as attempt:
+        pack = attempt.new_pack(DATA)
+        pack._compressor = Forgetful()  # type: ignore[assignment]
+        if share:
+            with pytest.raises(FailedError, match="memory or processor") as caught:
+                pack.add(b"content" * 100, [(bytes(32), 700)])
+            assert caught.value.code == "self-check"
+        else:
+            pack.add(b"content" * 100, [(bytes(32), 700)])
 
 
 def test_no_two_packs_or_index_objects_or_entries_share_a_salt() -> None:
