@@ -17,11 +17,12 @@ from functools import cached_property
 from typing import Annotated, Final
 
 import msgspec
+from argon2.exceptions import HashingError
+from argon2.low_level import Type, hash_secret_raw
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from holdfast.core.errors import DamagedError, DeniedError, FailedError, UsageError
@@ -163,7 +164,7 @@ def unwrap(payload: bytes, passphrase: bytes, repository_id: bytes, name: str) -
         context = _slot_context(repository_id, slot.number)
         plain = _wrapper(root, b"keys").decrypt(_WRAP_NONCE, bytes.fromhex(slot.sealed), context)
         opened = msgspec.json.decode(plain, type=_Opened)
-    except (msgspec.MsgspecError, RecursionError, InvalidTag, ValueError) as error:
+    except (msgspec.MsgspecError, HashingError, RecursionError, InvalidTag, ValueError) as error:
         message = f"{name} is not a key slot of this repository"
         raise DamagedError(message, hint="bring the object back from a copy", code="object-damaged") from error
     except MemoryError as error:
@@ -186,14 +187,16 @@ def wrong_passphrase(url: str) -> DeniedError:
 
 
 def _stretch(passphrase: bytes, kdf: _Kdf) -> bytes:
-    argon = Argon2id(
-        salt=bytes.fromhex(kdf.salt),
-        length=KEY_BYTES,
-        iterations=kdf.iterations,
-        lanes=kdf.lanes,
-        memory_cost=max(kdf.memory_kib, 8 * kdf.lanes),
+    """The wrapping root. By the reference code, which fills its lanes side by side; OpenSSL fills one after another."""
+    return hash_secret_raw(
+        passphrase,
+        bytes.fromhex(kdf.salt),
+        kdf.iterations,
+        max(kdf.memory_kib, 8 * kdf.lanes),
+        kdf.lanes,
+        KEY_BYTES,
+        Type.ID,
     )
-    return argon.derive(passphrase)
 
 
 def _wrapper(root: bytes, purpose: bytes) -> AESGCM:
