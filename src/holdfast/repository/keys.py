@@ -164,10 +164,10 @@ def unwrap(payload: bytes, passphrase: bytes, repository_id: bytes, name: str) -
         context = _slot_context(repository_id, slot.number)
         plain = _wrapper(root, b"keys").decrypt(_WRAP_NONCE, bytes.fromhex(slot.sealed), context)
         opened = msgspec.json.decode(plain, type=_Opened)
-    except (msgspec.MsgspecError, HashingError, RecursionError, InvalidTag, ValueError) as error:
+    except (msgspec.MsgspecError, RecursionError, InvalidTag, ValueError) as error:
         message = f"{name} is not a key slot of this repository"
         raise DamagedError(message, hint="bring the object back from a copy", code="object-damaged") from error
-    except MemoryError as error:
+    except (HashingError, MemoryError) as error:
         message = f"there is not enough memory to try a passphrase on {name}: {error}"
         raise FailedError(message, hint="free memory, or use a computer that has more", code="memory") from error
     return Keys(
