@@ -161,8 +161,9 @@ class Check:
                 return
             pack = listed
         if listed is None:
-            self._unlisted.add(pack.name)
             self._records.index.add([pack])
+            if not any(hurt.startswith("index/") for hurt in self._hurt):
+                self._unlisted.add(pack.name)
         for number in range(len(pack.table.records)):
             if not self._record_is_sound(pack, number, blob):
                 self._bad_records.add((pack.name, number))
@@ -234,7 +235,8 @@ class Check:
     def _note_unlisted(self, wanted: bytes) -> None:
         """A point needs this id: if only packs without an index object hold it, one that listed them is lost.
 
-        (Packs that nobody needs are what an interrupted writer leaves.)
+        Packs that nobody needs are what an interrupted writer leaves. Beside a damaged index object nothing is noted:
+        it is named itself.
         """
         if self._unlisted:
             packs = [self._records.index.packs[copy.pack] for copy in self._records.index.copies(wanted)]

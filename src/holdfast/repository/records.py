@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from holdfast.core.errors import DamagedError, HoldfastError
-from holdfast.repository.index import Index, Pack, Place, decode_index_object
+from holdfast.repository.index import Index, Pack, decode_index_object
 from holdfast.repository.keys import Keys
 from holdfast.repository.packs import TAG_BYTES, decode_header, nonce, open_tables, record_context
 from holdfast.repository.storage.port import ObjectMissingError, Storage, StorageError
@@ -68,7 +68,8 @@ class Records:
         self.base = 0
         """The last log entry that any writer of the index had read: the log reaches at least this far."""
         self._loaded: set[str] = set()
-        self._unlisted: set[str] = set()
+        self._unlisted = Index()
+        self._looked_into: set[str] = set()
         self._loading = threading.Lock()
         self._sealers: OrderedDict[str, AESGCM] = OrderedDict()
         self._cache: OrderedDict[tuple[str, int], bytes] = OrderedDict()
@@ -77,23 +78,20 @@ class Records:
         self._scratch = _Scratch()
 
     def load_index(self) -> None:
-        """Take in index objects that have appeared; in place of a damaged one, the tables of the packs themselves."""
+        """Take in index objects that have appeared. What a damaged one listed, `read` finds all the same."""
         with self._loading:
             fresh = [stored.name for stored in self.storage.list("index/") if stored.name not in self._loaded]
-            damaged = False
             for name in fresh:
                 try:
                     base, packs = decode_index_object(self.keys, self.storage.get(name), name)
                 except ObjectMissingError:
                     continue
                 except (DamagedError, StorageError):
-                    damaged = True
-                else:
-                    self.base = max(self.base, base)
-                    self.index.add(packs)
+                    self._loaded.add(name)
+                    continue
+                self.base = max(self.base, base)
+                self.index.add(packs)
                 self._loaded.add(name)
-            if damaged:
-                self._load_unlisted_packs()
 
     def read(self, wanted: bytes, id_key: bytes) -> bytes:
         """The plain bytes of one segment or node, from any good copy. Raises BlockMissingError.
@@ -103,17 +101,16 @@ class Records:
         """
         failure: HoldfastError | None = None
         while True:
-            known = len(self.index)
-            for place in self.index.copies(wanted):
+            known = self._entries()
+            for pack, segment in self._copies(wanted):
                 try:
-                    return self._read_place(place, wanted, id_key)
+                    return self._read_segment(pack, segment, wanted, id_key)
                 except HoldfastError as error:
                     failure = error
             self.load_index()
-            if len(self.index) == known:  # not whether this call found anything: another thread's may have
-                with self._loading:
-                    self._load_unlisted_packs()
-            if len(self.index) == known:
+            if self._entries() == known:  # not whether this call found anything: another thread's may have
+                self._look_into_unlisted_packs()
+            if self._entries() == known:
                 raise BlockMissingError(wanted, failure)
 
     def lacks_packs(self) -> bool:
@@ -190,11 +187,19 @@ class Records:
         except (InvalidTag, ValueError, zstandard.ZstdError) as error:
             raise _damaged_record(pack, number) from error
 
-    def _read_place(self, place: Place, wanted: bytes, id_key: bytes) -> bytes:
-        pack = self.index.packs[place.pack]
-        record = pack.table.record_of(place.segment)
+    def _entries(self) -> int:
+        return len(self.index) + len(self._unlisted)
+
+    def _copies(self, wanted: bytes) -> Iterator[tuple[Pack, int]]:
+        """(pack, segment) of every copy of an id, those that are listed first."""
+        for index in (self.index, self._unlisted):
+            for place in index.copies(wanted):
+                yield index.packs[place.pack], place.segment
+
+    def _read_segment(self, pack: Pack, segment: int, wanted: bytes, id_key: bytes) -> bytes:
+        record = pack.table.record_of(segment)
         plain = self._cached_frame(pack, record)
-        piece = plain[pack.table.slice_of(record, place.segment)]
+        piece = plain[pack.table.slice_of(record, segment)]
         if blake3(piece, key=id_key).digest() != wanted:
             raise _damaged_record(pack, record)
         return piece
@@ -217,14 +222,18 @@ class Records:
                 self._cached_bytes -= len(self._cache.popitem(last=False)[1])
         return plain
 
-    def _load_unlisted_packs(self) -> None:
-        """Take in packs that no index object lists, by their own tables. Each is read once."""
-        for stored in self.storage.list("packs/"):
-            name = stored.name.rpartition("/")[2]
-            if name not in self._unlisted and not self.index.knows_pack(name):
-                self._unlisted.add(name)
-                with suppress(HoldfastError):
-                    self.index.add([pack_from_bytes(self.keys, self.storage.get(stored.name), stored.name)])
+    def _look_into_unlisted_packs(self) -> None:
+        """Take in the tables of packs that no index object lists, each once.
+
+        For readers only: such a pack may also be the work of a writer that is not done yet, and may never be.
+        """
+        with self._loading:
+            for stored in self.storage.list("packs/"):
+                name = stored.name.rpartition("/")[2]
+                if name not in self._looked_into and not self.index.knows_pack(name):
+                    self._looked_into.add(name)
+                    with suppress(HoldfastError):
+                        self._unlisted.add([pack_from_bytes(self.keys, self.storage.get(stored.name), stored.name)])
 
     def _sealer(self, pack: Pack) -> AESGCM:
         """The pack's cipher; deriving one costs more than opening a record."""
