@@ -263,7 +263,7 @@ def test_an_agent_that_stops_for_good_is_reported_and_required_quiescing_fails(
 
 
 def test_a_freeze_that_outlives_its_deadline_is_ended_and_not_called_consistent(it: Protected) -> None:
-    options = replace(OPTIONS, freeze_timeout_s=0.05)  # freezing alone takes longer, beginning a job much longer
+    options = replace(OPTIONS, freeze_timeout_s=0.001)  # no guest freezes as fast
     it.capture(options)
     assert it.consistency == "crash"
     assert any("crash-consistent" in warning for warning in it.warnings)

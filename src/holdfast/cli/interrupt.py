@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 
@@ -22,22 +23,29 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def interruptible() -> Iterator[None]:
     """Within, the first of these signals raises `Interrupted`; later ones are ignored, since cleaning up must finish.
 
-    A signal that our parent had ignored stays ignored: `nohup` and background jobs rely on it.
+    A signal that our parent had ignored stays ignored: `nohup` and background jobs rely on it. Whatever error comes out
+    once a signal has struck is its doing: native code may turn what was raised in it into something of its own.
     """
+    struck: list[Interrupted] = []
     before = {signum: signal.getsignal(signum) for signum in _SIGNALS}
     ours = [signum for signum, handler in before.items() if handler is not signal.SIG_IGN]
     for signum in ours:
-        signal.signal(signum, _interrupt)
+        signal.signal(signum, partial(_interrupt, struck))
     try:
         yield
+    except Exception as error:
+        if struck:
+            raise struck[0] from error
+        raise
     finally:
         for signum in ours:
             signal.signal(signum, before[signum])
 
 
-def _interrupt(signum: int, _frame: FrameType | None) -> None:
+def _interrupt(struck: list[Interrupted], signum: int, _frame: FrameType | None) -> None:
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     if sys.stderr.isatty():
         sys.stderr.write("\ninterrupted, cleaning up\n")
-    raise Interrupted(signum)
+    struck.append(Interrupted(signum))
+    raise struck[0]

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from holdfast.cli.interrupt import Interrupted, interruptible
+
 PROGRAM = """
 import sys, time
 from holdfast.cli.failure import exit_status
@@ -54,3 +56,17 @@ def test_a_signal_our_parent_ignores_stays_ignored() -> None:
     process.send_signal(signal.SIGTERM)
     process.communicate("go on\n", timeout=30)
     assert process.returncode == 143
+
+
+def be_struck_in_native_code() -> None:
+    with interruptible():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except Interrupted as error:
+            raise SystemError("returned a result with an exception set") from error
+
+
+def test_what_native_code_makes_of_an_interrupt_is_still_one() -> None:
+    with pytest.raises(Interrupted) as caught:
+        be_struck_in_native_code()
+    assert caught.value.exit_status == 143
