@@ -83,6 +83,28 @@ class StorageContract:
         names = sorted(stored.name for stored in storage.list(""))
         assert names == ["config", "log/1", "log/2", "packs/ab/1", "packs/cd/2"]
 
+    def test_what_is_deleted_is_gone_and_nothing_else(self, storage: Storage) -> None:
+        for name in ("packs/ab/1", "packs/ab/2"):
+            storage.put(name, [b"x"])
+        storage.delete("packs/ab/1")
+        with pytest.raises(ObjectMissingError, match="packs/ab/1"):
+            storage.get("packs/ab/1")
+        assert [stored.name for stored in storage.list("packs/")] == ["packs/ab/2"]
+        assert storage.get("packs/ab/2") == b"x"
+
+    @pytest.mark.parametrize("name", ["log/2", "log/1/2", "nothing/at/all", "log/1 "])
+    def test_deleting_what_is_not_there_is_no_error(self, storage: Storage, name: str) -> None:
+        storage.put("log/1", [b"x"])
+        storage.delete(name)
+        storage.delete(name)
+        assert [stored.name for stored in storage.list("")] == ["log/1"]
+
+    def test_a_deleted_name_can_be_put_again(self, storage: Storage) -> None:
+        storage.put("index/1", [b"first"])
+        storage.delete("index/1")
+        storage.put("index/1", [b"other"])
+        assert storage.get("index/1") == b"other"
+
     def test_of_many_racers_for_a_name_one_wins_and_all_see_its_bytes(self, storage: Storage) -> None:
         for number in range(20):
             name = f"log/{number:012}"

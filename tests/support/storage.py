@@ -20,7 +20,7 @@ class PowerCut(BaseException):
 
 
 class Put(NamedTuple):
-    """One put that was asked for, and how to carry it out."""
+    """One put that was asked for, or a delete (of no content), and how to carry it out."""
 
     name: str
     content: bytes
@@ -78,12 +78,16 @@ class FaultyStorage:
         self.inner = inner
         self.url = inner.url
         self.puts: list[str] = []
+        self.deletes: list[str] = []
         self.unreadable: dict[str, HoldfastError] = {}
         """What reading raises, by the object's name or a folder ("log/")."""
         self.unlistable: dict[str, HoldfastError] = {}
         """What listing raises, by the prefix."""
+        self.undeletable: dict[str, HoldfastError] = {}
+        """What deleting raises, by the object's name."""
         self.dead = False
         self._plan: dict[int, Fault] = {}
+        self._deletes_plan: dict[int, Fault] = {}
         self._by_prefix: dict[str, Fault] = {}
         self._counting = threading.Lock()
 
@@ -94,6 +98,14 @@ class FaultyStorage:
         self._plan[wanted] = fault
         yield self
         assert wanted not in self._plan, f"put {number} was never reached"
+
+    @contextmanager
+    def at_delete(self, number: int, fault: Fault) -> Iterator[Self]:
+        """Within, the `number`-th delete from now on, counted from 1, meets the fault. It must be reached."""
+        wanted = len(self.deletes) + number
+        self._deletes_plan[wanted] = fault
+        yield self
+        assert wanted not in self._deletes_plan, f"delete {number} was never reached"
 
     @contextmanager
     def at_every_put(self, prefix: str, fault: Fault) -> Iterator[Self]:
@@ -110,15 +122,18 @@ class FaultyStorage:
                 raise PowerCut(name)
             self.puts.append(name)
             fault = self._plan.pop(len(self.puts), None) or self._fault_below(name)
-        if fault is None:
-            self.inner.put(name, parts, verify_share=verify_share)
-            return
 
         def carry_out() -> None:
             self.inner.put(name, parts, verify_share=verify_share)
 
+        if fault is None:
+            carry_out()
+        else:
+            self._meet(fault, Put(name, b"".join(parts), carry_out, self.inner))
+
+    def _meet(self, fault: Fault, put: Put) -> None:
         try:
-            fault(Put(name, b"".join(parts), carry_out, self.inner))
+            fault(put)
         except PowerCut:
             self.dead = True
             raise
@@ -137,6 +152,19 @@ class FaultyStorage:
     def size(self, name: str) -> int:
         self._refuse_unreadable(name)
         return self.inner.size(name)
+
+    def delete(self, name: str) -> None:
+        with self._counting:
+            if self.dead:
+                raise PowerCut(name)
+            self.deletes.append(name)
+            fault = self._deletes_plan.pop(len(self.deletes), None)
+        if name in self.undeletable:
+            raise self.undeletable[name]
+        if fault is None:
+            self.inner.delete(name)
+        else:
+            self._meet(fault, Put(name, b"", lambda: self.inner.delete(name), self.inner))
 
     def list(self, prefix: str) -> Iterator[Stored]:
         if prefix in self.unlistable:
@@ -186,6 +214,10 @@ class RecordingStorage:
     def size(self, name: str) -> int:
         with self._noted("size", name):
             return self.inner.size(name)
+
+    def delete(self, name: str) -> None:
+        with self._noted("delete", name):
+            self.inner.delete(name)
 
     def list(self, prefix: str) -> Iterator[Stored]:
         with self._noted("list", prefix):

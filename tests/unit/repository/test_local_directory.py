@@ -110,6 +110,34 @@ def test_what_a_listing_has_shown_is_durable(root: Path, kernel: Kernel) -> None
     assert root / "index" in [event.path for event in kernel.steps("sync")]
 
 
+def test_a_deleted_name_is_gone_durably_before_the_delete_returns(root: Path, kernel: Kernel) -> None:
+    storage = LocalDirectory.open(root)
+    storage.put(NAME, [b"content"])
+    kernel.trace.clear()
+    storage.delete(NAME)
+    steps = [(event.kind, event.path) for event in kernel.steps("unlink", "sync")]
+    assert steps == [("unlink", root / NAME), ("sync", root / "packs/ab")]
+
+
+def test_a_name_that_somebody_else_unlinked_is_gone_durably_too(root: Path, kernel: Kernel) -> None:
+    """Another process may have died between unlinking and syncing."""
+    storage = LocalDirectory.open(root)
+    storage.put(NAME, [b"content"])
+    (root / NAME).unlink()
+    kernel.trace.clear()
+    storage.delete(NAME)
+    assert [(event.kind, event.path) for event in kernel.steps("sync")] == [("sync", root / "packs/ab")]
+
+
+@pytest.mark.parametrize("call", ["unlink", "fsync"])
+def test_a_delete_that_fails_is_an_error(root: Path, kernel: Kernel, call: str) -> None:
+    storage = LocalDirectory.open(root)
+    storage.put(NAME, [b"content"])
+    kernel.before[call] = once(error(errno.EIO))
+    with pytest.raises(StorageError, match=NAME):
+        storage.delete(NAME)
+
+
 def test_files_and_directories_are_nobody_elses_to_read(root: Path) -> None:
     LocalDirectory.open(root).put(NAME, [b"x"])
     assert is_private(root)

@@ -113,6 +113,14 @@ class LocalDirectory:
         with _errors_naming(self.path / name):
             return (self.path / name).stat().st_size
 
+    def delete(self, name: str) -> None:
+        """See the port. A missing name is synced too: whoever removed it may not have come to that."""
+        final = self.path / name
+        with _errors_naming(final), suppress(FileNotFoundError, NotADirectoryError):
+            with suppress(FileNotFoundError):
+                final.unlink()
+            _sync(final.parent)
+
     def list(self, prefix: str) -> Iterator[Stored]:
         """See the port."""
         top = self.path / prefix

@@ -40,6 +40,11 @@ class MemoryStorage:
         """Bytes of the object."""
         return len(self.get(name))
 
+    def delete(self, name: str) -> None:
+        """Forget the object."""
+        with self._lock:
+            self.objects.pop(name, None)
+
     def list(self, prefix: str) -> Iterator[Stored]:
         """A snapshot of the names below `prefix`."""
         with self._lock:

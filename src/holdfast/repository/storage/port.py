@@ -1,6 +1,6 @@
 """The storage port: immutable named objects, created once, durable before `put` returns.
 
-Everything the repository promises rests on five guarantees, which `tests/contract/storage.py` holds every
+Everything the repository promises rests on six guarantees, which `tests/contract/storage.py` holds every
 implementation to:
 
 1. `put` creates or fails; an object never changes and is never seen half-written under its name.
@@ -9,6 +9,8 @@ implementation to:
    unknown: the object may or may not be there, whole. Putting the same bytes again is always safe.
 4. What `put` has returned for is seen by every later `get` and `list` of every process.
 5. What `list` has shown right below its prefix survives a power cut, even if its `put` has not returned yet.
+6. When `delete` returns, the name is gone for every later `get` and `list`, and stays gone through a power cut. When
+   it raises, the outcome is unknown; deleting again is always safe.
 """
 
 from collections.abc import Iterator, Sequence
@@ -63,6 +65,9 @@ class Storage(Protocol):
 
     def size(self, name: str) -> int:
         """Bytes of the object. Raises ObjectMissingError or StorageError."""
+
+    def delete(self, name: str) -> None:
+        """Remove the object, durably. That none has the name is no error. Raises DeniedError or StorageError."""
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """Objects whose names begin with the folder `prefix` (ends in "/"), in no order."""
