@@ -4,7 +4,7 @@ Inside, imports run downwards too: storage < framing < keys < config < cut, node
 packing < uploading < writer, log, disk, check < repository.
 """
 
-from holdfast.repository.check import CheckReport, Damage
+from holdfast.repository.check import CheckReport, CheckScope, Damage, Journal, check_without_key
 from holdfast.repository.cut import Piece
 from holdfast.repository.disk import StoredDisk
 from holdfast.repository.keys import KdfCost
@@ -16,6 +16,7 @@ from holdfast.repository.repository import (
     Repository,
     RepositoryInfo,
     create_repository,
+    identify,
     open_repository,
 )
 from holdfast.repository.storage.local import LocalDirectory
@@ -29,9 +30,11 @@ __all__ = [
     "Attempt",
     "BlockMissingError",
     "CheckReport",
+    "CheckScope",
     "Committed",
     "Damage",
     "Head",
+    "Journal",
     "KdfCost",
     "Lane",
     "LocalDirectory",
@@ -42,9 +45,11 @@ __all__ = [
     "RepositoryInfo",
     "Storage",
     "StoredDisk",
+    "check_without_key",
     "create_repository",
     "depth_of",
     "encode_leaf",
+    "identify",
     "open_repository",
     "rewrite",
     "write_root",
