@@ -154,10 +154,10 @@ def test_an_entry_of_an_unknown_kind_stops_readers_and_writers(repository: Repos
     """What it decided may forbid what they are about to do."""
     point = back_up_disks(repository, [whole(b"content")]).point
     opened_before = open_repository(storage, PASSPHRASE)
-    add_entry(storage, repository, "condemn", b"{}")
-    require_newer(storage, "condemn")
+    add_entry(storage, repository, "absolve", b"{}")
+    require_newer(storage, "absolve")
     before = dict(storage.objects)
-    with pytest.raises(RefusedError, match="condemn"):
+    with pytest.raises(RefusedError, match="absolve"):
         back_up_disks(opened_before, [whole(b"more")], parent=point)
     assert storage.objects == before
 

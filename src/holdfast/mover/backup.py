@@ -4,7 +4,7 @@ import secrets
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
 
@@ -18,8 +18,9 @@ from holdfast.mover.streams import Planner, RegionWork, Stream
 from holdfast.repository import (
     DEFAULT_VERIFY_SHARE,
     Attempt,
-    Committed,
+    Commit,
     Repository,
+    State,
     depth_of,
     rewrite,
     write_root,
@@ -104,16 +105,16 @@ class _Backup:
         self._total_bytes = sum(stream.expected_bytes for stream in streams)
         self._progress.step(f"Backing up {capture.machine}")
         roots = self._store(streams)
-        committed = self._commit(
+        point, entry_bytes = self._commit(
             parent,
             disks=tuple(_point_disk(disk, stream, roots[stream]) for disk, stream in disks),
             definition=Definition(xml=_root_of(blobs[0], roots), nvram=_root_of(blobs[1], roots)),
         )
         return BackupOutcome(
-            point=committed.point,
+            point=point,
             read_bytes=sum(stream.read_bytes for _, stream in disks),
             sent_bytes=self._attempt.sent_bytes,
-            stored_bytes=self._attempt.stored_bytes + committed.stored_bytes,
+            stored_bytes=self._attempt.stored_bytes + entry_bytes,
             disks=tuple(DiskOutcome(name=disk.name, read_bytes=stream.read_bytes) for disk, stream in disks),
         )
 
@@ -176,34 +177,41 @@ class _Backup:
         top = rewrite(old, depth, stream.leaves, read=read, put=self._attempt.put_node)
         return write_root(size, region_bytes, top, self._attempt.put_node)
 
-    def _commit(self, parent: RestorePoint | None, disks: tuple[PointDisk, ...], definition: Definition) -> Committed:
-        """Make the point exist, if all that was read belongs to the instant and the parent still lives."""
-        capture = self._capture
-        identity = secrets.token_hex(8)
+    def _commit(
+        self, parent: RestorePoint | None, disks: tuple[PointDisk, ...], definition: Definition
+    ) -> tuple[RestorePoint, int]:
+        """Make the point exist, if all that was read belongs to the instant and the parent is still there.
 
-        def make(created_at: datetime) -> RestorePoint:
-            self._require_live(parent)
-            return RestorePoint(
-                id=identity,
-                machine=capture.machine,
-                machine_id=capture.machine_id,
-                created_at=created_at,
-                captured_at=capture.captured_at,
-                consistency=capture.consistency,
-                parent=parent.id if parent else None,
-                disks=disks,
-                definition=definition,
-                verified_share=self._attempt.verify_share,
-            )
+        Returns the point and the bytes its entry took.
+        """
+        capture = self._capture
+        draft = RestorePoint(
+            id=secrets.token_hex(8),
+            machine=capture.machine,
+            machine_id=capture.machine_id,
+            created_at=capture.captured_at,
+            captured_at=capture.captured_at,
+            consistency=capture.consistency,
+            parent=parent.id if parent else None,
+            disks=disks,
+            definition=definition,
+            verified_share=self._attempt.verify_share,
+        )
+
+        def make(state: State, now: datetime) -> Commit:
+            _require_kept(state, parent)
+            return Commit(points=[replace(draft, created_at=now)])
 
         capture.confirm()
-        return self._repository.log.commit(make, self._attempt.base)
+        appended = self._repository.log.append(make, self._attempt.base)
+        return replace(draft, created_at=appended.entry.at), appended.stored_bytes
 
-    def _require_live(self, parent: RestorePoint | None) -> None:
-        """Raise if the parent has gone: subtrees taken over from it are reachable only as long as it is live."""
-        if parent and parent.id not in {point.id for point in self._repository.log.points()}:
-            message = f"point {parent.id}, which this backup builds on, was deleted meanwhile"
-            raise FailedError(message, hint="run the backup again", code="parent-gone")
+
+def _require_kept(state: State, parent: RestorePoint | None) -> None:
+    """Raise if the parent was purged: subtrees taken over from it are reachable only as long as it is not."""
+    if parent and parent.id not in state.standings:
+        message = f"point {parent.id}, which this backup builds on, was deleted meanwhile"
+        raise FailedError(message, hint="run the backup again", code="parent-gone")
 
 
 def _point_disk(disk: CapturedDisk, stream: Stream, root: bytes) -> PointDisk:

@@ -1,14 +1,15 @@
 """The deduplicating, encrypted store, and the truth about every restore point.
 
-Inside, imports run downwards too: storage < framing < keys < config < cut, nodes < packs < index < records, tree <
-packing < uploading < writer, log, disk, check < repository.
+Inside, imports run downwards too: storage < framing < keys < config, signing, decisions < state < cut, nodes < packs <
+index, log < records, tree < packing < uploading < writer, disk, check < repository.
 """
 
-from holdfast.repository.check import CheckReport, CheckScope, Damage, Journal, check_without_key
+from holdfast.repository.check import CheckReport, Damage
 from holdfast.repository.cut import Piece
+from holdfast.repository.decisions import Commit
 from holdfast.repository.disk import StoredDisk
 from holdfast.repository.keys import KdfCost
-from holdfast.repository.log import Committed, Head
+from holdfast.repository.log import Appended, Head
 from holdfast.repository.nodes import depth_of, encode_leaf
 from holdfast.repository.records import BlockMissingError, ReadRun
 from holdfast.repository.repository import (
@@ -16,9 +17,9 @@ from holdfast.repository.repository import (
     Repository,
     RepositoryInfo,
     create_repository,
-    identify,
     open_repository,
 )
+from holdfast.repository.state import Standing, State
 from holdfast.repository.storage.local import LocalDirectory
 from holdfast.repository.storage.memory import MemoryStorage
 from holdfast.repository.storage.port import Storage
@@ -27,14 +28,13 @@ from holdfast.repository.writer import Attempt, Lane
 
 __all__ = [
     "DEFAULT_VERIFY_SHARE",
+    "Appended",
     "Attempt",
     "BlockMissingError",
     "CheckReport",
-    "CheckScope",
-    "Committed",
+    "Commit",
     "Damage",
     "Head",
-    "Journal",
     "KdfCost",
     "Lane",
     "LocalDirectory",
@@ -43,13 +43,13 @@ __all__ = [
     "ReadRun",
     "Repository",
     "RepositoryInfo",
+    "Standing",
+    "State",
     "Storage",
     "StoredDisk",
-    "check_without_key",
     "create_repository",
     "depth_of",
     "encode_leaf",
-    "identify",
     "open_repository",
     "rewrite",
     "write_root",

@@ -48,7 +48,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     features: Features = msgspec.field(default_factory=Features)
     cut: Cut = msgspec.field(default_factory=Cut)
     record_bytes: Annotated[int, msgspec.Meta(ge=4096, le=256 * 1024)] = 256 * 1024
-    signing_key: str
+    signing_key: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class _Envelope(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ import msgspec
 from argon2.exceptions import HashingError
 from argon2.low_level import Type, hash_secret_raw
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -77,6 +77,7 @@ class Keys:
     repository_id: bytes
     content_secret: bytes
     epoch_keys: dict[int, bytes]
+    signing_seed: bytes | None = None
 
     @property
     def epoch(self) -> int:
@@ -113,23 +114,19 @@ class Keys:
         return _hkdf(self.content_secret, b"holdfast 1 content " + purpose)
 
 
-def new_keys(repository_id: bytes) -> Keys:
-    """Fresh secrets for a new repository."""
-    return Keys(
+def new_keys(repository_id: bytes) -> tuple[Keys, str]:
+    """Fresh secrets for a new repository, and the public half (hex) of the key that signs what may delete."""
+    signing = Ed25519PrivateKey.generate()
+    keys = Keys(
         repository_id=repository_id,
         content_secret=secrets.token_bytes(KEY_BYTES),
         epoch_keys={1: secrets.token_bytes(KEY_BYTES)},
+        signing_seed=signing.private_bytes_raw(),
     )
+    return keys, signing.public_key().public_bytes_raw().hex()
 
 
-def new_signing_key() -> tuple[bytes, str]:
-    """The Ed25519 key that will sign what may delete: (private seed, public key in hex)."""
-    key = Ed25519PrivateKey.generate()
-    public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-    return key.private_bytes_raw(), public.hex()
-
-
-def wrap(keys: Keys, signing_seed: bytes, passphrase: bytes, cost: KdfCost, *, number: int = 1) -> bytes:
+def wrap(keys: Keys, passphrase: bytes, cost: KdfCost, *, number: int = 1) -> bytes:
     """A key slot's payload. The signing key is sealed apart, so that a mover's slot can leave it out.
 
     Raises UsageError on an empty passphrase.
@@ -140,13 +137,14 @@ def wrap(keys: Keys, signing_seed: bytes, passphrase: bytes, cost: KdfCost, *, n
     root = _stretch(passphrase, kdf)
     opened = _Opened(1, [number], keys.content_secret.hex(), {str(e): k.hex() for e, k in keys.epoch_keys.items()})
     context = _slot_context(keys.repository_id, number)
+    seed = keys.signing_seed
     slot = _Slot(
         generation=1,
         number=number,
         kdf=kdf,
         commitment=_hkdf(root, b"holdfast 1 slot commitment").hex(),
         sealed=_wrapper(root, b"keys").encrypt(_WRAP_NONCE, msgspec.json.encode(opened), context).hex(),
-        sealed_signing=_wrapper(root, b"signing").encrypt(_WRAP_NONCE, signing_seed, context).hex(),
+        sealed_signing=_wrapper(root, b"signing").encrypt(_WRAP_NONCE, seed, context).hex() if seed else "",
     )
     return msgspec.json.encode(slot)
 
@@ -164,6 +162,7 @@ def unwrap(payload: bytes, passphrase: bytes, repository_id: bytes, name: str) -
         context = _slot_context(repository_id, slot.number)
         plain = _wrapper(root, b"keys").decrypt(_WRAP_NONCE, bytes.fromhex(slot.sealed), context)
         opened = msgspec.json.decode(plain, type=_Opened)
+        seed = _open_seed(root, slot, context)
     except (msgspec.MsgspecError, RecursionError, InvalidTag, ValueError) as error:
         message = f"{name} is not a key slot of this repository"
         raise DamagedError(message, hint="bring the object back from a copy", code="object-damaged") from error
@@ -174,7 +173,15 @@ def unwrap(payload: bytes, passphrase: bytes, repository_id: bytes, name: str) -
         repository_id=repository_id,
         content_secret=bytes.fromhex(opened.content),
         epoch_keys={int(epoch): bytes.fromhex(key) for epoch, key in opened.epochs.items()},
+        signing_seed=seed,
     )
+
+
+def _open_seed(root: bytes, slot: _Slot, context: bytes) -> bytes | None:
+    """The private half of the signing key; a slot for those who may not delete has none."""
+    if not slot.sealed_signing:
+        return None
+    return _wrapper(root, b"signing").decrypt(_WRAP_NONCE, bytes.fromhex(slot.sealed_signing), context)
 
 
 def wrong_passphrase(url: str) -> DeniedError:

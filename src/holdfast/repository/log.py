@@ -3,7 +3,7 @@
 Each entry `log/<12 digits>` is a twin frame of
 
     header   one line of JSON: kind, number, previous (hex BLAKE3-256 of the payload before), base, epoch, salt
-    sealed   AES-256-GCM of the body (JSON) under a key of this entry alone, with the header line as associated data
+    sealed   AES-256-GCM of [signature and] body under a key of this entry alone, the header line as associated data
 
 Whoever creates the next number decides; the end is the first number that is absent, never what a listing, a clock or a
 cache says. An entry of a kind that this program does not know was written by a newer one: it stops, because what it
@@ -11,25 +11,37 @@ cannot read might be the decision that forbids what it is about to do.
 """
 
 import os
+import pwd
 import re
+import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 
 from holdfast.core.errors import ConflictError, DamagedError, FailedError, HoldfastError
-from holdfast.core.point import RestorePoint
-from holdfast.core.selection import in_order
 from holdfast.repository import framing
 from holdfast.repository.config import newer_format
+from holdfast.repository.decisions import (
+    KINDS,
+    UNKNOWN_TIME,
+    Body,
+    Create,
+    Entry,
+    Forged,
+    decode_body,
+    encode_body,
+)
 from holdfast.repository.framing import ENTRY
 from holdfast.repository.keys import SALT_BYTES, Keys
 from holdfast.repository.packs import nonce
+from holdfast.repository.signing import SIGNATURE_BYTES, Signer
+from holdfast.repository.state import State, Void, fold
 from holdfast.repository.storage.port import ObjectExistsError, ObjectMissingError, Storage, StorageError
 
 _PREFIX: Final = "log/"
@@ -38,6 +50,10 @@ _BEGINNING: Final = bytes(32).hex()
 _PUTS: Final = 3
 _ATTEMPTS: Final = 1000
 """Lost races for a number before giving up: each lost race is another writer's success."""
+_FOLDED_AT_ONCE: Final = 256
+"""Entries read before they are folded: a fold copies the state, and entries hold more than what is left of them."""
+
+Clock = Callable[[], datetime]
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -49,18 +65,12 @@ class _Kind(msgspec.Struct, frozen=True):
 class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The clear part of an entry."""
 
-    kind: Literal["create", "commit"]
+    kind: str
     number: int
     previous: str
     base: int
     epoch: int
     salt: str
-
-
-class _Commit(msgspec.Struct, frozen=True):
-    """Body of a commit: points that come into being together."""
-
-    points: list[RestorePoint]
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -70,47 +80,64 @@ class Head(msgspec.Struct, frozen=True):
     hash: str
 
 
-class Committed(NamedTuple):
-    """A point that exists now, with its time of creation, and the bytes its entry took."""
+class Appended(NamedTuple):
+    """An entry that stands in the log now, the state right after it, and the bytes it took.
 
-    point: RestorePoint
+    What the entry did, the state says: `void` names what it did not do.
+    """
+
+    entry: Entry
+    state: State
     stored_bytes: int
+
+    @property
+    def void(self) -> list[Void]:
+        """What of the entry was void."""
+        return self.state.voids_of(self.entry.number)
+
+
+def utc_now() -> datetime:
+    """What the clock of this computer says."""
+    return datetime.now(UTC)
 
 
 class Log:
-    """The log as this process knows it, and the points that are its fold. Safe to use from many threads."""
+    """The log as this process knows it, and the state that is its fold. Safe to use from many threads."""
 
-    def __init__(self, storage: Storage, keys: Keys) -> None:
+    def __init__(self, storage: Storage, keys: Keys, signer: Signer, clock: Clock = utc_now) -> None:
+        self.signer = signer
+        self.clock = clock
         self._storage = storage
         self._keys = keys
+        self._author = _author()
         self._reading = threading.Lock()
         self._hashes = [_BEGINNING]
-        self._points: dict[str, RestorePoint] = {}
+        self._state = State()
+
+    @property
+    def state(self) -> State:
+        """The fold of the entries read so far."""
+        return self._state
 
     @property
     def head(self) -> Head:
-        """The last entry that has been read."""
-        return Head(len(self._hashes) - 1, self._hashes[-1])
+        """The last entry that has been folded."""
+        number = self._state.number
+        return Head(number, self._hashes[number])
 
     def hash_of(self, number: int) -> str | None:
         """The payload hash (hex) of an entry that has been read."""
         return self._hashes[number] if number < len(self._hashes) else None
 
-    def points(self) -> list[RestorePoint]:
-        """The points of the entries read so far, by capture time."""
-        return in_order(self._points.copy().values())
+    def read(self) -> State:
+        """Read every entry that has appeared, and fold it.
 
-    def newest_of(self, machine_id: str) -> RestorePoint | None:
-        """The machine's point that was committed last: the log's order, not a clock that may have been wrong."""
-        mine = [point for point in self._points.copy().values() if point.machine_id == machine_id]
-        return mine[-1] if mine else None
-
-    def read(self) -> Head:
-        """Read every entry that has appeared. Raises DamagedError (broken chain, hole), RefusedError (newer format)."""
+        Raises DamagedError (broken chain, hole), RefusedError (newer format); what came before that is folded.
+        """
         with self._reading:
-            while (payload := self._payload(self.head.number + 1)) is not None:
-                self._fold(payload)
-            return self.head
+            while self._read_some():
+                pass
+            return self._state
 
     def require_no_hole(self) -> None:
         """Raise DamagedError if a listing shows an entry beyond the first absent number, or if there is none at all."""
@@ -120,45 +147,43 @@ class Log:
 
     def require_entry(self, number: int) -> None:
         """Raise DamagedError unless the log reaches this entry, which is known to have been put."""
-        if number > self.head.number and number > self.read().number:
-            missing = entry_name(self.head.number + 1)
+        if number > self.state.number and number > self.read().number:
+            missing = entry_name(self.state.number + 1)
             message = f"{missing} is missing although entry {number} was put: points after it cannot be seen"
             raise DamagedError(message, hint="bring the object back from a copy of the repository", code="log-hole")
 
     def create(self, created_at: datetime) -> None:
         """Write the first entry of a new repository."""
-        self._append("create", 0, lambda: msgspec.json.encode({"created_at": created_at}))
+        self.append(lambda _state, _now: Create(created_at=created_at), base=0)
 
-    def commit(self, make: Callable[[datetime], RestorePoint], base: int) -> Committed:
-        """Make a point exist; the only step of a backup that anyone else can see.
+    def append(self, make: Callable[[State, datetime], Body], base: int | None = None) -> Appended:
+        """Put a decision under the next number; the only step of anything that everyone else can see.
 
-        `make` is given the time of the commit and makes the point, on the state right below the number about to be
-        tried, each time anew; what it raises ends the commit.
+        `make` is given the state right below the number about to be tried and the time, and makes the decision, each
+        time anew; what it raises ends the append. `base` is the number that the work behind the decision was based on,
+        by default the one below it. Raises DeniedError if the decision must be signed and the key for that is missing.
         """
-        made: list[RestorePoint] = []
-
-        def body() -> bytes:
-            made.append(make(datetime.now(UTC)))
-            return msgspec.json.encode(_Commit(made[-1:]))
-
-        stored_bytes = self._append("commit", base, body)
-        return Committed(made[-1], stored_bytes)
-
-    def _append(self, kind: Literal["create", "commit"], base: int, body: Callable[[], bytes]) -> int:
-        """Put the next number: read all below, build on exactly that, put; if taken, again. Returns bytes stored."""
         for _ in range(_ATTEMPTS):
-            head = self.read()
-            salt = os.urandom(SALT_BYTES)
-            header = _Header(kind, head.number + 1, head.hash, base, self._keys.epoch, salt.hex())
-            line = msgspec.json.encode(header) + b"\n"
-            sealer = self._keys.sealer(b"entry", self._keys.epoch, salt)
-            payload = line + sealer.encrypt(nonce(0), body(), line)
-            blob = framing.twin(ENTRY, payload)
-            if self._put(head.number + 1, blob):
+            state = self.read()
+            now = self.clock()
+            entry = Entry(number=state.number + 1, at=now, by=self._author, body=make(state, now))
+            blob = self._sealed(entry, state.number if base is None else base)
+            if self._put(entry.number, blob):
                 with suppress(StorageError):  # it is durable, whether or not it can be read right now
                     self.read()
-                return len(blob)
+                return Appended(entry, fold(state, [entry]), len(blob))
         raise ConflictError(f"{_ATTEMPTS} others were faster to the log of {self._storage.url}", hint="run again")
+
+    def _sealed(self, entry: Entry, base: int) -> bytes:
+        """The object of an entry that is to follow what has been read."""
+        body, number, epoch, salt = entry.body, entry.number, self._keys.epoch, os.urandom(SALT_BYTES)
+        header = _Header(body.kind, number, self._hashes[number - 1], base, epoch, salt.hex())
+        line = msgspec.json.encode(header) + b"\n"
+        plain = encode_body(body, entry.at, entry.by)
+        if body.signed:
+            plain = self.signer.sign(_signed_text(self._keys, line, plain)) + plain
+        sealed = self._keys.sealer(b"entry", epoch, salt).encrypt(nonce(0), plain, line)
+        return framing.twin(ENTRY, line + sealed)
 
     def _put(self, number: int, blob: bytes) -> bool:
         """Whether entry `number` is ours.
@@ -179,7 +204,7 @@ class Log:
         if self._is_absent(number):
             raise failures[-1]
         message = f"whether {entry_name(number)} is committed is unknown: {failures[-1].message}"
-        hint = "see with `holdfast point list` whether the point is there before you run it again"
+        hint = "see with `holdfast point list` whether it took effect before you run it again"
         raise FailedError(message, hint=hint, code="outcome-unknown") from failures[-1]
 
     def _is_absent(self, number: int) -> bool:
@@ -191,6 +216,18 @@ class Log:
             return False
         return False
 
+    def _read_some(self) -> bool:
+        """Read and fold some entries; whether there may be more."""
+        entries: list[Entry] = []
+        try:
+            while len(entries) < _FOLDED_AT_ONCE and (payload := self._payload(len(self._hashes))) is not None:
+                entries.append(self._open(payload))
+                self._hashes.append(blake3(payload).hexdigest())
+        finally:
+            if entries:
+                self._state = fold(self._state, entries)
+        return len(entries) == _FOLDED_AT_ONCE
+
     def _payload(self, number: int) -> bytes | None:
         try:
             blob = self._storage.get(entry_name(number))
@@ -198,17 +235,19 @@ class Log:
             return None
         return framing.untwin(ENTRY, blob, entry_name(number)).payload
 
-    def _fold(self, payload: bytes) -> None:
-        """Take one entry into the state."""
-        number = self.head.number + 1
-        header, body = _open(self._keys, payload, entry_name(number))
-        if header.number != number or header.previous != self.head.hash:
+    def _open(self, payload: bytes) -> Entry:
+        """The entry that follows those read."""
+        number = len(self._hashes)
+        header, line, plain = _unsealed(self._keys, payload, entry_name(number))
+        if header.number != number or header.previous != self._hashes[-1]:
             message = f"{entry_name(number)} does not follow the entry before it: the log was put together from two"
             raise DamagedError(message, hint="bring the log back from one copy of the repository", code="log-chain")
-        if header.kind == "commit":
-            for stored in _points_of(body, entry_name(number)):
-                self._points[stored.id] = stored
-        self._hashes.append(blake3(payload).hexdigest())
+        if not KINDS[header.kind].signed:
+            return _decoded(header, plain)
+        signature, plain = plain[:SIGNATURE_BYTES], plain[SIGNATURE_BYTES:]
+        if self.signer.is_genuine(signature, _signed_text(self._keys, line, plain)):
+            return _decoded(header, plain)
+        return Entry(number=number, at=UNKNOWN_TIME, by="", body=Forged(claimed=header.kind))
 
 
 def entry_name(number: int) -> str:
@@ -216,24 +255,40 @@ def entry_name(number: int) -> str:
     return f"{_PREFIX}{number:012}"
 
 
-def _open(keys: Keys, payload: bytes, name: str) -> tuple[_Header, bytes]:
-    """(header, body) of an entry. Raises RefusedError for a kind unknown here, DamagedError for anything else."""
-    line, _, sealed = payload.partition(b"\n")
+def _unsealed(keys: Keys, payload: bytes, name: str) -> tuple[_Header, bytes, bytes]:
+    """(header, its line, plaintext). Raises RefusedError for a kind unknown here, DamagedError for anything else."""
+    line, newline, sealed = payload.partition(b"\n")
+    line += newline
     try:
         kind = msgspec.json.decode(line, type=_Kind).kind
-        if kind not in {"create", "commit"}:
+        if kind not in KINDS:
             raise newer_format(f"{name} is a {kind!r} entry, which this program does not know")
         header = msgspec.json.decode(line, type=_Header)
         sealer = keys.sealer(b"entry", header.epoch, bytes.fromhex(header.salt))
-        return header, sealer.decrypt(nonce(0), sealed, line + b"\n")
+        return header, line, sealer.decrypt(nonce(0), sealed, line)
     except (msgspec.MsgspecError, RecursionError, InvalidTag, ValueError) as error:
         message = f"{name} was not written with this repository's keys"
         raise DamagedError(message, hint="bring the object back from a copy", code="object-damaged") from error
 
 
-def _points_of(body: bytes, name: str) -> list[RestorePoint]:
-    """The points of a commit. Raises RefusedError: what was sealed with our keys and makes no sense here is newer."""
+def _decoded(header: _Header, plain: bytes) -> Entry:
+    """The entry. Raises RefusedError: what was sealed with our keys and makes no sense here is newer."""
     try:
-        return msgspec.json.decode(body, type=_Commit).points
+        return decode_body(header.kind, plain, header.number)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise newer_format(f"{name} holds points that this program cannot read: {error}") from error
+        name = entry_name(header.number)
+        raise newer_format(f"{name}, a {header.kind!r} entry, says what this program cannot read: {error}") from error
+
+
+def _signed_text(keys: Keys, line: bytes, plain: bytes) -> bytes:
+    """What is signed: the line binds it to its place in this log."""
+    return b"holdfast 1 entry " + keys.repository_id + line + plain
+
+
+def _author() -> str:
+    """Who decides here: user@host."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"

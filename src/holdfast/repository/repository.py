@@ -1,6 +1,7 @@
 """A repository: create it, open it, list its points, read its disks, write to it."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -8,10 +9,11 @@ from typing import Final
 from holdfast.core.errors import DamagedError, HoldfastError, NotFoundError
 from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Progress
+from holdfast.core.selection import in_order
 from holdfast.repository import config as configuration
 from holdfast.repository import framing
 from holdfast.repository import keys as keyring
-from holdfast.repository.check import EVERYTHING, Check, CheckReport, CheckScope, Journal
+from holdfast.repository.check import Check, CheckReport
 from holdfast.repository.config import FORMAT, Config, Cut
 from holdfast.repository.cut import Cutter
 from holdfast.repository.disk import StoredDisk
@@ -19,6 +21,8 @@ from holdfast.repository.framing import SLOT
 from holdfast.repository.keys import KdfCost, Keys
 from holdfast.repository.log import Log
 from holdfast.repository.records import Records
+from holdfast.repository.signing import Signer
+from holdfast.repository.state import State
 from holdfast.repository.storage.port import ObjectMissingError, Storage, StorageError
 from holdfast.repository.writer import Attempt, Claims
 
@@ -49,7 +53,7 @@ class Repository:
         self.config = config
         self.keys = keys
         self.cutter = Cutter(keys.cut_key, config.cut)
-        self.log = Log(storage, keys)
+        self.log = Log(storage, keys, Signer(config.signing_key, keys.signing_seed))
         self.records = Records(storage, keys)
         self._claims = Claims()
 
@@ -60,13 +64,20 @@ class Repository:
 
     def points(self) -> list[RestorePoint]:
         """The live points, by capture time, as of now."""
-        self.log.read()
-        return self.log.points()
+        return self._seen(self.state().points)
+
+    def trash(self) -> list[RestorePoint]:
+        """The points that were forgotten and not purged yet, by capture time, as of now."""
+        return self._seen(self.state().trash)
+
+    def state(self) -> State:
+        """What all decisions up to now come to."""
+        return self.log.read()
 
     def newest_of(self, machine_id: str) -> RestorePoint | None:
-        """The machine's point that was committed last, as of now."""
-        self.log.read()
-        return self.log.newest_of(machine_id)
+        """The machine's live point that was committed last: the log's order, not a clock that may have been wrong."""
+        mine = [point for point in self.state().points.values() if point.machine_id == machine_id]
+        return mine[-1] if mine else None
 
     def info(self) -> RepositoryInfo:
         """Counts and sizes, from a listing."""
@@ -83,7 +94,7 @@ class Repository:
             plain_bytes=sum(disk.size_bytes for point in points for disk in point.disks),
             stored_bytes=sum(stored.size for stored in objects),
             packs=sum(stored.name.startswith("packs/") for stored in objects),
-            log_position=self.log.head.number,
+            log_position=self.log.state.number,
         )
 
     def open_disk(self, root: str) -> StoredDisk:
@@ -111,12 +122,14 @@ class Repository:
             attempt.doubt()
         return attempt
 
-    def check(self, progress: Progress, scope: CheckScope = EVERYTHING, journal: Journal | None = None) -> CheckReport:
-        """Prove what is stored, by default every byte. Never raises for damage: it reports it.
+    def check(self, progress: Progress) -> CheckReport:
+        """Read and prove every byte. Never raises for damage: it reports it."""
+        return Check(self.storage, self.config, self.keys, progress).run()
 
-        `journal` remembers on this computer when which pack was proved.
-        """
-        return Check(self.storage, self.config, self.keys, scope, progress).run(journal or Journal())
+    def _seen(self, points: Iterable[str]) -> list[RestorePoint]:
+        """These points as lists show them."""
+        now, standings = self.log.clock(), self.log.state.standings
+        return in_order(standings[name].seen_at(now) for name in points)
 
     def _complete_configuration(self) -> None:
         """Put the second copy of the configuration if it is missing: the creation may have been cut off before it."""
@@ -132,13 +145,12 @@ def create_repository(
 ) -> Repository:
     """Make a new repository in an empty storage. The configuration comes last: before it there is no repository."""
     identity = os.urandom(16)
-    keys = keyring.new_keys(identity)
-    seed, public = keyring.new_signing_key()
+    keys, public = keyring.new_keys(identity)
     now = datetime.now(UTC)
-    slot = keyring.wrap(keys, seed, passphrase, cost or KdfCost())
+    slot = keyring.wrap(keys, passphrase, cost or KdfCost())
     storage.put("keys/1", [framing.twin(SLOT, slot)])
     config = Config(format=FORMAT, id=identity.hex(), created_at=now, cut=cut or Cut(), signing_key=public)
-    Log(storage, keys).create(now)
+    Log(storage, keys, Signer(public, keys.signing_seed)).create(now)
     for name in reversed(configuration.NAMES):
         storage.put(name, [configuration.encode(config, keys)])
     return Repository(storage, config, keys)
@@ -158,11 +170,6 @@ def open_repository(storage: Storage, passphrase: bytes) -> Repository:
     repository = Repository(storage, config, keys)
     repository.log.require_no_hole()
     return repository
-
-
-def identify(storage: Storage) -> str:
-    """The id of the repository in a storage, as it says without a key. Raises NotFoundError, DamagedError."""
-    return _read_config(storage)[0].id
 
 
 def _read_config(storage: Storage) -> tuple[Config, bytes, str]:

@@ -1,0 +1,43 @@
+"""Signatures on decisions that may lead to bytes being deleted: Ed25519 (RFC 8032).
+
+The public key stands in the configuration, the private seed in the slots of those who may delete. What a credential
+without the seed forges is void for everybody.
+"""
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from holdfast.core.errors import DeniedError
+
+SIGNATURE_BYTES = 64
+
+
+class Signer:
+    """Verifies with the repository's public key (hex); signs if there is a seed."""
+
+    def __init__(self, public_key: str, seed: bytes | None) -> None:
+        self._public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key))
+        self._private = Ed25519PrivateKey.from_private_bytes(seed) if seed else None
+
+    def require(self) -> None:
+        """Raise DeniedError if nothing can be signed with the key slot that was opened."""
+        if self._private is None:
+            raise DeniedError(
+                "deleting, and giving up what protects from it, needs the signing key, which this key slot lacks",
+                hint="open the repository with the passphrase of a slot that may delete",
+                code="no-signing-key",
+            )
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes. Raises DeniedError."""
+        self.require()
+        assert self._private
+        return self._private.sign(message)
+
+    def is_genuine(self, signature: bytes, message: bytes) -> bool:
+        """Whether the holder of the repository's seed has signed this message."""
+        try:
+            self._public.verify(signature, message)
+        except InvalidSignature:
+            return False
+        return True
