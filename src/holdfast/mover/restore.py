@@ -1,20 +1,21 @@
 """Restore: a stored disk's segments onto a target, read in the order of the packs, written where they belong."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from holdfast.core.errors import DamagedError
-from holdfast.core.extents import Extent
 from holdfast.core.point import PointDisk
 from holdfast.core.ports import BlockWriter, TargetDisk
 from holdfast.core.progress import Progress
 from holdfast.mover.pool import Shared, run_threads
-from holdfast.repository import BlockMissingError, ReadRun, Repository, StoredDisk
+from holdfast.repository import BlockMissingError, Layout, ReadRun, Repository, RunReader, StoredDisk, plan_reads
 
-_WINDOW_BYTES: Final = 1024 * 1024 * 1024
+_WINDOW_BYTES: Final = 512 * 1024 * 1024
 """Plain bytes planned at once: wide enough to read a pack once, narrow enough to bound memory."""
 
 
@@ -24,28 +25,6 @@ class RestoreOutcome:
 
     read_bytes: int
     written_bytes: int
-
-
-@dataclass(slots=True)
-class _Window:
-    """A stretch of the disk from byte `start` on: its segments, and the extents that each of them fills."""
-
-    start: int
-    end: int = 0
-    planned_bytes: int = 0
-    written_bytes: int = 0
-    places: dict[bytes, list[Extent]] = field(default_factory=dict)
-
-    def add(self, segment: bytes, place: Extent) -> None:
-        """Plan one extent more; they come in the order of the disk."""
-        self.places.setdefault(segment, []).append(place)
-        self.planned_bytes += place.length
-        self.end = place.end
-
-    @property
-    def position(self) -> int:
-        """About how far into the disk the work has come."""
-        return self.start + (self.end - self.start) * self.written_bytes // max(1, self.planned_bytes)
 
 
 def restore_disk(repository: Repository, disk: PointDisk, target: TargetDisk, *, progress: Progress) -> RestoreOutcome:
@@ -77,68 +56,79 @@ class _Restore:
         self._counting = threading.Lock()
         self._read_bytes = 0
         self._written_bytes = 0
+        self._skipped_bytes = 0
 
     def run(self) -> RestoreOutcome:
         self._progress.step(f"Restoring {self._disk.name}")
-        for window in self._windows():
-            self._restore_window(window)
+        run_threads("mover", Shared(self._runs()), self._work_off)
         self._progress.advance(self._disk.size_bytes, self._disk.size_bytes)
         return RestoreOutcome(read_bytes=self._read_bytes, written_bytes=self._written_bytes)
 
-    def _windows(self) -> Iterator[_Window]:
-        """The disk, some of it at a time."""
-        window = _Window(0)
+    def _runs(self) -> Iterator[ReadRun | Layout]:
+        """What is to be read: in runs, and, one by one, what has no place in the index.
+
+        Planned a window of the disk at a time, by whichever thread comes first, while the others still work.
+        """
+        for window in self._windows():
+            runs, lost = plan_reads(self._repository.records.index, window)
+            yield from runs
+            if len(lost.ids):
+                yield lost
+
+    def _windows(self) -> Iterator[Layout]:
+        """The disk, some of it at a time; what lies between segments is zeros and behind us at once."""
+        parts: list[Layout] = []
+        planned_bytes = begin = 0
         for region, leaf in self._stored.leaves():
-            for piece in self._stored.pieces(leaf):
-                window.add(piece.id, self._stored.extent(region, piece))
-            if window.planned_bytes >= _WINDOW_BYTES:
-                yield window
-                window = _Window(window.end)
-        if window.places:
-            yield window
+            assert leaf is not None
+            parts.append(self._stored.layout(region, leaf))
+            planned_bytes += int(parts[-1].lengths.sum())
+            if planned_bytes >= _WINDOW_BYTES:
+                end = int(parts[-1].starts[-1] + parts[-1].lengths[-1])
+                self._count(skipped=end - begin - planned_bytes)
+                yield Layout.joined(parts)
+                parts, planned_bytes, begin = [], 0, end
+        if parts:
+            yield Layout.joined(parts)
 
-    def _restore_window(self, window: _Window) -> None:
-        runs, lost = self._repository.records.plan(list(window.places))
+    def _work_off(self, shared: Shared[ReadRun | Layout]) -> None:
+        reader = RunReader(self._repository.records, self._repository.keys.data_id_key)
+        with closing(self._target.open_writer()) as writer:
+            for work in shared:
+                match work:
+                    case ReadRun():
+                        self._restore_run(work, reader, writer)
+                    case Layout():
+                        self._restore_one_by_one(work, writer)
 
-        def work_off(shared: Shared[ReadRun]) -> None:
-            with closing(self._target.open_writer()) as writer:
-                for run in shared:
-                    self._restore_run(run, window, writer)
+    def _restore_run(self, run: ReadRun, reader: RunReader, writer: BlockWriter) -> None:
+        damaged: list[int] = []
+        for batch in reader.read(run):
+            for start, content in batch.good:
+                self._write(writer, start, content)
+            damaged += batch.damaged
+        self._count(read=run.end - run.start)
+        if damaged:
+            self._restore_one_by_one(run.layout.only(np.array(damaged)), writer)
 
-        run_threads("mover", Shared(runs), work_off)
-        if lost:
-            with closing(self._target.open_writer()) as writer:
-                self._restore_one_by_one(lost, window, writer)
-
-    def _restore_run(self, run: ReadRun, window: _Window, writer: BlockWriter) -> None:
-        key = self._repository.keys.data_id_key
-        damaged = []
-        for segment, plain in self._repository.records.read_run(run, key):
-            if plain is None:
-                damaged.append(segment)
-            else:
-                self._write(plain, segment, window, writer)
-        with self._counting:
-            self._read_bytes += run.end - run.start
-        self._restore_one_by_one(damaged, window, writer)
-        self._progress.advance(window.position, self._disk.size_bytes)
-
-    def _restore_one_by_one(self, segments: Iterable[bytes], window: _Window, writer: BlockWriter) -> None:
+    def _restore_one_by_one(self, layout: Layout, writer: BlockWriter) -> None:
         """What the fast road could not bring: from any other copy, or an error that says what is lost."""
-        for segment in segments:
+        for segment, start, length in zip(*layout, strict=True):
             try:
-                plain = self._repository.records.read(segment, self._repository.keys.data_id_key)
+                plain = self._repository.records.read(segment.tobytes(), self._repository.keys.data_id_key)
             except BlockMissingError as error:
-                at = window.places[segment][0]
-                message = f"disk {self._disk.name}, bytes {at.start} to {at.end}: {error.message}"
+                message = f"disk {self._disk.name}, bytes {start} to {start + length}: {error.message}"
                 raise DamagedError(message, hint=error.hint, code=error.code) from error
-            self._write(memoryview(plain), segment, window, writer)
+            self._write(writer, int(start), memoryview(plain)[:length])
 
-    def _write(self, plain: memoryview, segment: bytes, window: _Window, writer: BlockWriter) -> None:
-        written = 0
-        for place in window.places[segment]:
-            writer.write(place.start, plain[: place.length])
-            written += place.length
+    def _write(self, writer: BlockWriter, start: int, content: memoryview) -> None:
+        writer.write(start, content)
+        self._count(written=len(content))
+
+    def _count(self, *, read: int = 0, written: int = 0, skipped: int = 0) -> None:
         with self._counting:
+            self._read_bytes += read
             self._written_bytes += written
-            window.written_bytes += written
+            self._skipped_bytes += skipped
+            behind = self._written_bytes + self._skipped_bytes
+        self._progress.advance(behind, self._disk.size_bytes)

@@ -1,7 +1,7 @@
 """The deduplicating, encrypted store, and the truth about every restore point.
 
 Inside, imports run downwards too: storage < framing < keys < config, signing, decisions < state < cut, nodes < packs <
-index, log < records, tree < packing < uploading < writer, disk, check < repository.
+index, log < records, tree < reading, packing < uploading < writer, disk, check < repository.
 """
 
 from holdfast.repository.check import CheckReport, Damage
@@ -11,7 +11,8 @@ from holdfast.repository.disk import StoredDisk
 from holdfast.repository.keys import KdfCost
 from holdfast.repository.log import Appended, Head
 from holdfast.repository.nodes import depth_of, encode_leaf
-from holdfast.repository.records import BlockMissingError, ReadRun
+from holdfast.repository.reading import Layout, ReadRun, RunReader, plan_reads
+from holdfast.repository.records import BlockMissingError
 from holdfast.repository.repository import (
     DEFAULT_VERIFY_SHARE,
     Repository,
@@ -37,12 +38,14 @@ __all__ = [
     "Head",
     "KdfCost",
     "Lane",
+    "Layout",
     "LocalDirectory",
     "MemoryStorage",
     "Piece",
     "ReadRun",
     "Repository",
     "RepositoryInfo",
+    "RunReader",
     "Standing",
     "State",
     "Storage",
@@ -51,6 +54,7 @@ __all__ = [
     "depth_of",
     "encode_leaf",
     "open_repository",
+    "plan_reads",
     "rewrite",
     "write_root",
 ]

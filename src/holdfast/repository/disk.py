@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from holdfast.core.extents import Extent
 from holdfast.repository.config import Cut
 from holdfast.repository.cut import Piece
 from holdfast.repository.keys import Keys
-from holdfast.repository.nodes import decode_leaf, decode_root
+from holdfast.repository.nodes import decode_leaf, decode_root, leaf_columns
+from holdfast.repository.reading import Layout
 from holdfast.repository.records import Records
 from holdfast.repository.tree import RegionLeaf, leaves, leaves_at
 
@@ -41,6 +44,12 @@ class StoredDisk:
     def pieces(self, leaf: bytes | None) -> list[Piece]:
         """A leaf's pieces; none for a region that is all zeros."""
         return decode_leaf(self.read_node(leaf), self._region // self._block) if leaf else []
+
+    def layout(self, region: int, leaf: bytes) -> Layout:
+        """The segments of a leaf, and where each belongs: whole blocks, but never past the disk's end."""
+        columns = leaf_columns(self.read_node(leaf), self._region // self._block)
+        starts = region * self._region + columns.starts * self._block
+        return Layout(columns.ids, starts, np.minimum(columns.blocks * self._block, self.size_bytes - starts))
 
     def extent(self, region: int, piece: Piece) -> Extent:
         """The bytes of the disk that a piece holds: whole blocks, but never past the disk's end."""

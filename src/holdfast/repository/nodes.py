@@ -11,7 +11,10 @@ between pieces, is all zeros. An empty node is never stored, so that equal disks
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from holdfast.core.errors import DamagedError
 from holdfast.repository.cut import Piece
@@ -86,24 +89,36 @@ def decode_page(plain: bytes, level: int) -> dict[int, bytes]:
     return dict(zip(slots, _ids(plain, _PAGE.size + count), strict=True))
 
 
-def decode_leaf(plain: bytes, region_blocks: int) -> list[Piece]:
+class LeafColumns(NamedTuple):
+    """A leaf's pieces, column by column: first block in the region (n), blocks (n), ids (n, 32)."""
+
+    starts: NDArray[np.int64]
+    blocks: NDArray[np.int64]
+    ids: NDArray[np.uint8]
+
+
+def leaf_columns(plain: bytes, region_blocks: int) -> LeafColumns:
     """The pieces of a leaf, ascending and apart. Raises DamagedError."""
     if len(plain) < _LEAF.size:
         raise _no_node("leaf")
     tag, count = _LEAF.unpack_from(plain)
     if tag != b"L" or len(plain) != _LEAF.size + count * (3 + ID_BYTES):
         raise _no_node("leaf")
-    starts = struct.unpack_from(f"<{count}H", plain, _LEAF.size)
-    blocks = plain[_LEAF.size + 2 * count : _LEAF.size + 3 * count]
-    pieces = [Piece(*row) for row in zip(starts, blocks, _ids(plain, _LEAF.size + 3 * count), strict=True)]
-    end = 0
-    for piece in pieces:
-        if piece.start < end or not piece.blocks:
-            raise _no_node("leaf")
-        end = piece.end
-    if end > region_blocks:
+    starts = np.frombuffer(plain, "<u2", count, _LEAF.size).astype(np.int64)
+    blocks = np.frombuffer(plain, np.uint8, count, _LEAF.size + 2 * count).astype(np.int64)
+    ends = starts + blocks
+    if count and (not blocks.all() or (starts[1:] < ends[:-1]).any() or ends[-1] > region_blocks):
         raise _no_node("leaf")
-    return pieces
+    return LeafColumns(
+        starts, blocks, np.frombuffer(plain, np.uint8, offset=_LEAF.size + 3 * count).reshape(-1, ID_BYTES)
+    )
+
+
+def decode_leaf(plain: bytes, region_blocks: int) -> list[Piece]:
+    """The same, piece by piece. Raises DamagedError."""
+    starts, blocks, _ = leaf_columns(plain, region_blocks)
+    ids = _ids(plain, _LEAF.size + 3 * len(starts))
+    return [Piece(*row) for row in zip(starts.tolist(), blocks.tolist(), ids, strict=True)]
 
 
 def _ids(plain: bytes, offset: int) -> list[bytes]:

@@ -1,14 +1,11 @@
 """Reading by id: from the index to a pack, its record, the plain bytes, and back to the id that proves them."""
 
-import mmap
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 import zstandard
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
@@ -21,8 +18,6 @@ from holdfast.repository.packs import TAG_BYTES, decode_header, nonce, open_tabl
 from holdfast.repository.storage.port import ObjectMissingError, Storage, StorageError
 
 MAXIMUM_RECORD_BYTES: Final = 256 * 1024
-_JOINED_GAP_BYTES: Final = 128 * 1024
-_RUN_BYTES: Final = 4 * 1024 * 1024
 _CACHE_BYTES: Final = 16 * 1024 * 1024
 _SEALERS: Final = 64
 
@@ -38,24 +33,6 @@ class BlockMissingError(DamagedError):
             code="block-missing",
         )
         self.block = block
-
-
-@dataclass(frozen=True, slots=True)
-class WantedRecord:
-    """A record to be read, and which of its segments are wanted: (number in the pack, id)."""
-
-    number: int
-    segments: tuple[tuple[int, bytes], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ReadRun:
-    """Neighbouring records of one pack, to be read in one go: bytes `start` to `end` of it."""
-
-    pack: Pack
-    start: int
-    end: int
-    records: tuple[WantedRecord, ...]
 
 
 class Records:
@@ -127,50 +104,16 @@ class Records:
             return False
         return True
 
-    def plan(self, ids: Sequence[bytes]) -> tuple[list[ReadRun], list[bytes]]:
-        """(how to read these ids in few large reads in the order of the packs, ids that have no place)."""
-        places = self.index.places(ids)
-        lost = [ids[at] for at in np.flatnonzero(places[:, 0] < 0).tolist()]
-        runs: list[ReadRun] = []
-        for number in np.unique(places[places[:, 0] >= 0, 0]).tolist():
-            pack = self.index.packs[number]
-            mine = np.flatnonzero(places[:, 0] == number)
-            segments = places[mine, 1]
-            records = np.searchsorted(pack.table.firsts, segments, "right") - 1
-            order = np.argsort(segments, kind="stable").tolist()
-            wanted: dict[int, list[tuple[int, bytes]]] = {}
-            for at in order:
-                wanted.setdefault(int(records[at]), []).append((int(segments[at]), ids[mine[at]]))
-            runs += _runs(pack, [WantedRecord(record, tuple(rows)) for record, rows in wanted.items()])
-        return runs, lost
-
-    def read_run(self, run: ReadRun, id_key: bytes) -> Iterator[tuple[bytes, memoryview | None]]:
-        """Each wanted (id, plain bytes) of a run, proved by its id; None for one whose record is damaged here.
-
-        A memoryview is good until the next step of the iterator.
-        """
-        buffer = self._scratch.run[: run.end - run.start]
-        try:
-            self.storage.read_into(run.pack.object, run.start, buffer)
-        except HoldfastError:
-            yield from ((wanted, None) for record in run.records for _, wanted in record.segments)
-            return
-        for record in run.records:
-            row = run.pack.table.records[record.number]
-            begin = int(row["offset"]) - run.start
-            try:
-                plain = self.open_record(run.pack, record.number, buffer[begin : begin + int(row["packed"])])
-            except DamagedError:
-                yield from ((wanted, None) for _, wanted in record.segments)
-                continue
-            for segment, wanted in record.segments:
-                view = plain[run.pack.table.slice_of(record.number, segment)]
-                yield wanted, view if blake3(view, key=id_key).digest() == wanted else None
-
     def open_record(self, pack: Pack, number: int, sealed: memoryview) -> memoryview:
-        """The plain frame of a record, authenticated and decompressed. Raises DamagedError.
+        """The plain bytes of a record, authenticated and decompressed. Raises DamagedError."""
+        plain = memoryview(bytearray(min(int(pack.table.records[number]["plain"]), MAXIMUM_RECORD_BYTES)))
+        self.open_record_into(pack, number, sealed, plain)
+        return plain
 
-        The view's memory belongs to this thread's next call.
+    def open_record_into(self, pack: Pack, number: int, sealed: memoryview, plain: memoryview) -> None:
+        """The same, into memory that is as long as the pack's table says. Raises DamagedError.
+
+        A record that says it is larger than any can be is damaged, however long `plain` is.
         """
         row = pack.table.records[number]
         segments = pack.table.segments_of(number)
@@ -183,7 +126,8 @@ class Records:
             self._sealer(pack).decrypt_into(nonce(number), sealed, context, frame)
             if plain_bytes > MAXIMUM_RECORD_BYTES or zstandard.frame_content_size(frame) != plain_bytes:
                 raise _damaged_record(pack, number)
-            return memoryview(self._scratch.decompressor.decompress(frame))
+            if self._scratch.decompressor.stream_reader(frame).readinto(plain) != plain_bytes:
+                raise _damaged_record(pack, number)
         except (InvalidTag, ValueError, zstandard.ZstdError) as error:
             raise _damaged_record(pack, number) from error
 
@@ -252,7 +196,6 @@ class _Scratch(threading.local):
 
     def __init__(self) -> None:
         self.decompressor = zstandard.ZstdDecompressor()
-        self.run = memoryview(mmap.mmap(-1, _RUN_BYTES + 2 * MAXIMUM_RECORD_BYTES))  # memory only as far as it is used
         self.frame = memoryview(bytearray(2 * MAXIMUM_RECORD_BYTES))
 
 
@@ -263,24 +206,6 @@ def pack_from_bytes(keys: Keys, blob: bytes, name: str) -> Pack:
         raise DamagedError(f"both tables of {name} are damaged", code="object-damaged")
     header = decode_header(blob, keys.repository_id, name)
     return Pack(name.rpartition("/")[2], len(blob), header, tables[0])
-
-
-def _runs(pack: Pack, records: Iterable[WantedRecord]) -> Iterator[ReadRun]:
-    """Join ascending records of a pack into reads, over small gaps, up to a bounded size."""
-    batch: list[WantedRecord] = []
-    start = end = 0
-    for record in records:
-        row = pack.table.records[record.number]
-        first, last = int(row["offset"]), int(row["offset"]) + int(row["packed"])
-        if batch and (first - end > _JOINED_GAP_BYTES or last - start > _RUN_BYTES):
-            yield ReadRun(pack, start, end, tuple(batch))
-            batch = []
-        if not batch:
-            start = first
-        batch.append(record)
-        end = last
-    if batch:
-        yield ReadRun(pack, start, end, tuple(batch))
 
 
 def _damaged_record(pack: Pack, number: int) -> DamagedError:

@@ -359,13 +359,16 @@ def test_an_interrupted_restore_writes_no_more(repository: Repository) -> None:
 def test_a_target_that_cannot_be_written_ends_the_restore_and_is_not_finished(
     repository: Repository, number: int, error: HoldfastError
 ) -> None:
-    point = back_up_disks(repository, [whole(CONTENT)]).point
-    target = ModelTarget(len(CONTENT), Countdown(number, error))
+    content = b"".join(
+        CONTENT[at : at + 60_000] + bytes(20_000) for at in range(0, len(CONTENT), 80_000)
+    )  # many writes
+    point = back_up_disks(repository, [whole(content)]).point
+    target = ModelTarget(len(content), Countdown(number, error))
     with pytest.raises(type(error), match="out"):
         restore_disk(repository, point.disks[0], target, progress=Silence())
     assert target.open_writers == 0
     assert not target.finished
-    assert restored(repository, point) == CONTENT
+    assert restored(repository, point) == content
 
 
 @pytest.mark.parametrize("kind", ["root", "leaf", "data"])

@@ -42,9 +42,6 @@ def test_a_segment_that_is_not_what_its_id_says_is_no_copy_of_it(repository: Rep
     with pytest.raises(BlockMissingError) as caught:
         fresh.records.read(wanted, fresh.keys.data_id_key)
     assert caught.value.block == wanted
-    (run,), lost = fresh.records.plan([wanted])
-    assert lost == []
-    assert list(fresh.records.read_run(run, fresh.keys.data_id_key)) == [(wanted, None)]
     put_pack(repository, (b"right" * 100, [(wanted, 500)]))
     assert fresh.records.read(wanted, fresh.keys.data_id_key) == b"right" * 100
 
@@ -65,15 +62,6 @@ def test_each_of_many_segments_of_a_record_is_found_in_its_place(repository: Rep
     fresh = reopened(repository)
     for part, (wanted, _) in zip(parts, segments, strict=True):
         assert fresh.records.read(wanted, fresh.keys.data_id_key) == part
-    runs, lost = fresh.records.plan([wanted for wanted, _ in segments] + [bytes(32)])
-    assert lost == [bytes(32)]
-    found = {
-        wanted: bytes(plain)
-        for run in runs
-        for wanted, plain in fresh.records.read_run(run, fresh.keys.data_id_key)
-        if plain is not None
-    }
-    assert found == {wanted: part for part, (wanted, _) in zip(parts, segments, strict=True)}
 
 
 def test_data_and_nodes_are_never_taken_for_each_other(repository: Repository) -> None:

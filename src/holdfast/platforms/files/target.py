@@ -1,6 +1,7 @@
 """Writing a new image, under a name that shows it is not whole until it is."""
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import Protocol
@@ -119,31 +120,53 @@ class _RawBody:
 
 
 class _RawWriter:
-    """A BlockWriter into a file."""
+    """A BlockWriter into a file, past the page cache where the file system, and the alignment of a write, let it.
+
+    What is restored is not read again at once: through the cache each byte is copied once more, and is waited for all
+    the same when the file is synced.
+    """
 
     def __init__(self, draft: Path) -> None:
         self._draft = draft
         try:
-            self._file = os.open(draft, os.O_WRONLY | os.O_CLOEXEC)
+            self._cached = os.open(draft, os.O_WRONLY | os.O_CLOEXEC)
         except OSError as error:
             raise _writing_failed(draft, "opening", error) from error
+        self._direct = _open_direct(draft)
 
     def write(self, offset: int, buffer: memoryview) -> None:
         done = 0
         while done < len(buffer):
             try:
-                done += os.pwrite(self._file, buffer[done:], offset + done)
+                done += self._write_some(offset + done, buffer[done:])
             except OSError as error:
                 raise _writing_failed(self._draft, f"writing at {offset + done}", error) from error
 
+    def _write_some(self, offset: int, buffer: memoryview) -> int:
+        if self._direct >= 0:
+            try:
+                return os.pwrite(self._direct, buffer, offset)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # what is not aligned
+                    raise
+        return os.pwrite(self._cached, buffer, offset)
+
     def close(self) -> None:
-        if self._file < 0:
-            return
-        file, self._file = self._file, -1
+        files = [file for file in (self._cached, self._direct) if file >= 0]
+        self._cached = self._direct = -1
         try:
-            os.close(file)
+            for file in files:
+                os.close(file)
         except OSError as error:
             raise _writing_failed(self._draft, "closing", error) from error
+
+
+def _open_direct(draft: Path) -> int:
+    """A descriptor that writes past the page cache; -1 where there is no such thing."""
+    try:
+        return os.open(draft, os.O_WRONLY | os.O_CLOEXEC | os.O_DIRECT)
+    except OSError:
+        return -1
 
 
 class _Qcow2Body:
