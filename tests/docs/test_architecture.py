@@ -34,11 +34,12 @@ def test_modules_of_the_repository_import_downwards_in_the_order_it_gives() -> N
     (chain,) = re.findall(r"downwards too: (.*)\.$", repository.__doc__ or "", re.MULTILINE | re.DOTALL)
     rank = {name.strip(): rank for rank, group in enumerate(chain.split("<")) for name in group.split(",")}
     folder = ROOT / "src/holdfast/repository"
-    modules = {path.stem: path for path in folder.glob("*.py") if path.stem != "__init__"}
-    assert modules.keys() | {"storage"} == rank.keys()
-    for name, path in modules.items():
-        for imported in siblings(path):
-            assert rank[imported] <= rank[name], f"{name} imports {imported}"
+    modules = [path.relative_to(folder) for path in folder.rglob("*.py") if path != folder / "__init__.py"]
+    names = {path: path.parts[0].removesuffix(".py") for path in modules}
+    assert set(names.values()) == rank.keys()
+    for path, name in names.items():
+        for imported in siblings(folder / path):
+            assert rank[imported] <= rank[name], f"{path} imports {imported}"
 
 
 def siblings(path: Path) -> Iterator[str]:

@@ -15,7 +15,7 @@ from holdfast.core.errors import DamagedError, HoldfastError, NotFoundError
 from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Silence
 from holdfast.repository import CheckReport, LocalDirectory, MemoryStorage, Repository, open_repository
-from holdfast.repository.packs import DATA, HEADER, RECORD_HEAD, open_tables
+from holdfast.repository.packs import DATA, HEADER, RECORD_HEAD, open_table
 from holdfast.repository.storage.port import StorageError
 from tests.support.disks import changed, whole
 from tests.support.repositories import PASSPHRASE, back_up_disks, new_repository, restored
@@ -186,7 +186,12 @@ def test_a_flipped_byte_anywhere_in_a_pack_costs_one_record_at_most_and_is_repor
 def sealed_ranges(made: Made, name: str) -> list[range]:
     """Where the sealed bytes of each record of a pack are."""
     keys = open_repository(stored(dict(made.objects)), PASSPHRASE).keys
-    rows = open_tables(keys, made.objects[name], name)[0].records
+    blob = made.objects[name]
+
+    def part(offset: int, length: int) -> bytes:
+        return blob[offset : offset + length]
+
+    rows = open_table(keys, part, len(blob), name)[1].records
     return [range(int(row["offset"]), int(row["offset"]) + int(row["packed"])) for row in rows]
 
 

@@ -37,6 +37,24 @@ class RepositorySettings:
     cache: Path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageSettings:
+    """Which repository, for those who look at it without a key."""
+
+    directory: Path
+    cache: Path
+
+
+def read_storage_settings(options: Options, environment: Mapping[str, str]) -> StorageSettings:
+    """Settings of a command that needs no key. Raises UsageError if no repository is named."""
+    return StorageSettings(directory=find_repository(options, environment), cache=_cache_directory(environment))
+
+
+def is_passphrase_given(options: Options, environment: Mapping[str, str]) -> bool:
+    """Whether the command line or the environment says where a passphrase is."""
+    return bool(_from_options(options) or _from_environment(environment))
+
+
 def read_repository_settings(
     options: Options, environment: Mapping[str, str], *, ask: Callable[[], str] | None
 ) -> RepositorySettings:

@@ -7,14 +7,16 @@ runs where nothing is installed.
 # ruff: noqa: PLC0415
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from holdfast import repository
 from holdfast.bootstrap.passphrase import obtain_passphrase
 from holdfast.bootstrap.remembered import remembering
-from holdfast.bootstrap.settings import RepositorySettings
+from holdfast.bootstrap.settings import RepositorySettings, StorageSettings
+from holdfast.core.errors import HoldfastError
 from holdfast.core.ports import Capture, Platform, TargetDisk
+from holdfast.core.progress import Progress
 from holdfast.repository.storage.local import LocalDirectory
 
 
@@ -38,6 +40,23 @@ def create_repository(settings: RepositorySettings) -> repository.Repository:
     """
     passphrase = obtain_passphrase(settings.passphrase)
     return repository.create_repository(LocalDirectory.create(settings.directory), passphrase)
+
+
+def check_without_key(
+    settings: StorageSettings, scope: repository.CheckScope, progress: Progress
+) -> repository.CheckReport:
+    """Prove a repository's objects by their names. Raises NotFoundError if there is no repository."""
+    storage = LocalDirectory.open(settings.directory)
+    journal = repository.Journal()
+    with suppress(HoldfastError):  # a damaged configuration is for the check to report
+        journal = check_journal(settings.cache, repository.identify(storage), scope)
+    return repository.check_without_key(storage, scope, journal, progress)
+
+
+def check_journal(cache: Path, repository_id: str, scope: repository.CheckScope) -> repository.Journal:
+    """What this computer remembers of checks: of those by name, and of those of what packs hold."""
+    proof = "names" if scope.level == "keyless" else "records"
+    return repository.Journal(cache / repository_id / f"checked-{proof}")
 
 
 def connect(uri: str) -> AbstractContextManager[Platform]:

@@ -9,7 +9,14 @@ from typing import Any
 
 import click
 
-from holdfast.bootstrap.settings import Options, RepositorySettings, read_repository_settings
+from holdfast.bootstrap.settings import (
+    Options,
+    RepositorySettings,
+    StorageSettings,
+    is_passphrase_given,
+    read_repository_settings,
+    read_storage_settings,
+)
 from holdfast.cli.lazy import LazyGroup
 
 _META = "holdfast.common"  # contexts of one invocation share their meta, so an inner option replaces an outer one
@@ -44,6 +51,12 @@ class Common:
     def repository(self) -> RepositorySettings:
         """Settings of an existing repository; asks for its passphrase if nothing else gives it."""
         return read_repository_settings(self.options, os.environ, ask=_ask_once if sys.stdin.isatty() else None)
+
+    def storage(self) -> StorageSettings | None:
+        """Settings for a look without a key; None if a passphrase is given."""
+        if is_passphrase_given(self.options, os.environ):
+            return None
+        return read_storage_settings(self.options, os.environ)
 
     def new_repository(self) -> RepositorySettings:
         """Settings of a repository to be made; a passphrase that a person types is asked for twice."""

@@ -4,7 +4,7 @@ Inside, imports run downwards too: storage < framing < keys < config, signing, d
 index, log < records, tree < reading, packing < uploading < writer, disk, check < repository.
 """
 
-from holdfast.repository.check import CheckReport, Damage
+from holdfast.repository.check import CheckReport, CheckScope, Damage, Journal, check_without_key
 from holdfast.repository.cut import Piece
 from holdfast.repository.decisions import Commit
 from holdfast.repository.disk import StoredDisk
@@ -18,6 +18,7 @@ from holdfast.repository.repository import (
     Repository,
     RepositoryInfo,
     create_repository,
+    identify,
     open_repository,
 )
 from holdfast.repository.state import Standing, State
@@ -33,9 +34,11 @@ __all__ = [
     "Attempt",
     "BlockMissingError",
     "CheckReport",
+    "CheckScope",
     "Commit",
     "Damage",
     "Head",
+    "Journal",
     "KdfCost",
     "Lane",
     "Layout",
@@ -50,9 +53,11 @@ __all__ = [
     "State",
     "Storage",
     "StoredDisk",
+    "check_without_key",
     "create_repository",
     "depth_of",
     "encode_leaf",
+    "identify",
     "open_repository",
     "plan_reads",
     "rewrite",

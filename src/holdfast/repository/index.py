@@ -143,6 +143,10 @@ class Index:
         """Whether the pack of that name has been added."""
         return name in self._numbers
 
+    def number_of(self, name: str) -> int:
+        """The number of a pack that has been added."""
+        return self._numbers[name]
+
     def places(self, ids: Sequence[bytes]) -> NDArray[np.int64]:
         """(n, 2) of pack and segment numbers, one place per id; -1 where an id has none."""
         found = np.full((len(ids), 2), -1, np.int64)

@@ -13,7 +13,8 @@ lengths. The table stands at both ends so that one bad sector hides nothing.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal, NamedTuple
@@ -29,6 +30,7 @@ from holdfast.repository.keys import SALT_BYTES, Keys
 from holdfast.repository.nodes import ID_BYTES
 
 PackType = Literal[1, 2]
+Read = Callable[[int, int], bytes]
 DATA: Final[PackType] = 1
 NODES: Final[PackType] = 2
 TAG_BYTES: Final = 16
@@ -166,28 +168,31 @@ def back(sealed: bytes) -> bytes:
     return sealed + _TRAILER.pack(len(sealed), _END_MAGIC)
 
 
-def open_tables(keys: Keys, blob: bytes, name: str) -> list[PackTable]:
-    """Every copy of the table of a whole pack that is good: two, one or none."""
-    header = decode_header(blob, keys.repository_id, name)
+def open_table(keys: Keys, read: Read, size: int, name: str) -> tuple[PackHeader, PackTable]:
+    """Header and table of a pack of this size, from the first good copy of the table. Raises DamagedError.
+
+    `read` gives the bytes at (offset, length); whatever it raises ends this too.
+    """
+    if size < HEADER.size:
+        raise DamagedError(f"{name} is cut off", code="object-damaged")
+    head = read(0, HEADER.size)
+    header = decode_header(head, keys.repository_id, name)
     sealer = keys.sealer(b"table", header.epoch, header.salt)
-    tables = []
-    for start, length in _table_places(blob):
-        try:
-            plain = sealer.decrypt(nonce(0), blob[start : start + length], blob[: HEADER.size])
-            tables.append(decode_table(plain)[0])
-        except (InvalidTag, DamagedError):
-            continue
-    return tables
+    for start, length in _table_places(read, size):
+        with suppress(InvalidTag, DamagedError):
+            return header, decode_table(sealer.decrypt(nonce(0), read(start, length), head))[0]
+    raise DamagedError(f"both tables of {name} are damaged", code="object-damaged")
 
 
-def _table_places(blob: bytes) -> Sequence[tuple[int, int]]:
+def _table_places(read: Read, size: int) -> Iterator[tuple[int, int]]:
     """(offset, length) of the front and back copies, as far as their lengths make sense."""
-    places = []
-    at = HEADER.size + _LENGTH.size
-    if len(blob) >= at:
-        places.append((at, *_LENGTH.unpack_from(blob, HEADER.size)))
-    if len(blob) >= at + _TRAILER.size:
-        length, magic = _TRAILER.unpack_from(blob, len(blob) - _TRAILER.size)
-        if magic == _END_MAGIC:
-            places.append((len(blob) - _TRAILER.size - length, length))
-    return [(start, length) for start, length in places if start >= at and start + length <= len(blob)]
+    first = HEADER.size + _LENGTH.size
+    if size >= first:
+        (length,) = _LENGTH.unpack(read(HEADER.size, _LENGTH.size))
+        if first + length <= size:
+            yield first, length
+    end = size - _TRAILER.size
+    if end >= first:
+        length, magic = _TRAILER.unpack(read(end, _TRAILER.size))
+        if magic == _END_MAGIC and end - length >= first:
+            yield end - length, length

@@ -14,8 +14,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from holdfast.core.errors import DamagedError, HoldfastError
 from holdfast.repository.index import Index, Pack, decode_index_object
 from holdfast.repository.keys import Keys
-from holdfast.repository.packs import TAG_BYTES, decode_header, nonce, open_tables, record_context
-from holdfast.repository.storage.port import ObjectMissingError, Storage, StorageError
+from holdfast.repository.packs import TAG_BYTES, nonce, open_table, record_context
+from holdfast.repository.storage.port import (
+    MAXIMUM_OBJECT_BYTES,
+    ObjectMissingError,
+    Storage,
+    StorageError,
+    Stored,
+)
 
 MAXIMUM_RECORD_BYTES: Final = 256 * 1024
 _CACHE_BYTES: Final = 16 * 1024 * 1024
@@ -177,7 +183,7 @@ class Records:
                 if name not in self._looked_into and not self.index.knows_pack(name):
                     self._looked_into.add(name)
                     with suppress(HoldfastError):
-                        self._unlisted.add([pack_from_bytes(self.keys, self.storage.get(stored.name), stored.name)])
+                        self._unlisted.add([pack_from_storage(self.storage, self.keys, stored)])
 
     def _sealer(self, pack: Pack) -> AESGCM:
         """The pack's cipher; deriving one costs more than opening a record."""
@@ -199,13 +205,19 @@ class _Scratch(threading.local):
         self.frame = memoryview(bytearray(2 * MAXIMUM_RECORD_BYTES))
 
 
-def pack_from_bytes(keys: Keys, blob: bytes, name: str) -> Pack:
-    """A pack as its own tables describe it. Raises DamagedError if neither of them is good."""
-    tables = open_tables(keys, blob, name)
-    if not tables:
-        raise DamagedError(f"both tables of {name} are damaged", code="object-damaged")
-    header = decode_header(blob, keys.repository_id, name)
-    return Pack(name.rpartition("/")[2], len(blob), header, tables[0])
+def pack_from_storage(storage: Storage, keys: Keys, stored: Stored) -> Pack:
+    """A pack as its own table describes it; nothing else of it is read. Raises DamagedError and what reading raises."""
+    if stored.size > MAXIMUM_OBJECT_BYTES:
+        message = f"{stored.name} is {stored.size} bytes large, no object of a repository is"
+        raise StorageError(message, hint="run `holdfast repository check`", code="oversized")
+
+    def read(offset: int, length: int) -> bytes:
+        buffer = bytearray(length)
+        storage.read_into(stored.name, offset, memoryview(buffer))
+        return bytes(buffer)
+
+    header, table = open_table(keys, read, stored.size, stored.name)
+    return Pack(stored.name.rpartition("/")[2], stored.size, header, table)
 
 
 def _damaged_record(pack: Pack, number: int) -> DamagedError:

@@ -13,7 +13,7 @@ from holdfast.core.selection import in_order
 from holdfast.repository import config as configuration
 from holdfast.repository import framing
 from holdfast.repository import keys as keyring
-from holdfast.repository.check import Check, CheckReport
+from holdfast.repository.check import EVERYTHING, Check, CheckReport, CheckScope, Journal
 from holdfast.repository.config import FORMAT, Config, Cut
 from holdfast.repository.cut import Cutter
 from holdfast.repository.disk import StoredDisk
@@ -122,9 +122,12 @@ class Repository:
             attempt.doubt()
         return attempt
 
-    def check(self, progress: Progress) -> CheckReport:
-        """Read and prove every byte. Never raises for damage: it reports it."""
-        return Check(self.storage, self.config, self.keys, progress).run()
+    def check(self, progress: Progress, scope: CheckScope = EVERYTHING, journal: Journal | None = None) -> CheckReport:
+        """Prove what is stored, by default every byte. Never raises for damage: it reports it.
+
+        `journal` remembers on this computer when which pack was proved.
+        """
+        return Check(self.storage, self.config, self.keys, scope, progress).run(journal or Journal())
 
     def _seen(self, points: Iterable[str]) -> list[RestorePoint]:
         """These points as lists show them."""
@@ -170,6 +173,11 @@ def open_repository(storage: Storage, passphrase: bytes) -> Repository:
     repository = Repository(storage, config, keys)
     repository.log.require_no_hole()
     return repository
+
+
+def identify(storage: Storage) -> str:
+    """The id of the repository in a storage, as it says without a key. Raises NotFoundError, DamagedError."""
+    return _read_config(storage)[0].id
 
 
 def _read_config(storage: Storage) -> tuple[Config, bytes, str]:

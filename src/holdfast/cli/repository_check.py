@@ -1,0 +1,90 @@
+"""`holdfast repository check`: prove what is stored."""
+
+from typing import Any
+
+import click
+
+from holdfast.bootstrap.wiring import check_journal, check_without_key, open_repository
+from holdfast.cli.common import Common
+from holdfast.cli.output import size_text, table_lines
+from holdfast.cli.stream import Stream, StreamCommand, stream
+from holdfast.core.errors import DamagedError
+from holdfast.repository import CheckReport, CheckScope
+
+_EXAMPLES = """
+holdfast repository check --repository /srv/backup
+holdfast repository check --level sample --share 10
+holdfast repository check --level full --resume
+holdfast repository check --level keyless --repository /srv/backup
+"""
+_HEADINGS = ("OBJECT", "DAMAGE", "MACHINE", "POINT", "DISK", "OFFSET", "LENGTH")
+
+
+@click.command(cls=StreamCommand, examples=_EXAMPLES)
+@click.option(
+    "--level",
+    type=click.Choice(["structure", "keyless", "sample", "full"]),
+    default="full",
+    help="How much to prove: that everything has its place; every byte by its name, without the key; a share of what "
+    "is stored; all of it.  [default: all of it]",
+)
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 100),
+    default=5.0,
+    show_default=True,
+    metavar="PERCENT",
+    help="How much `sample` reads; what was not proved for longest comes first.",
+)
+@click.option("--resume", is_flag=True, help="Go on where an interrupted check of the same level stopped.")
+@click.pass_context
+def check(context: click.Context, /, **said: Any) -> int:
+    """Prove that what is stored is as it was written.
+
+    Names each damaged object with the machines, points, disks and bytes it is part of. Level `keyless` needs no
+    passphrase, and then cannot know these. Ends with 1 if there is any damage.
+    """
+    scope = CheckScope(level=said["level"], share=said["share"] / 100, resume=said["resume"])
+    with stream(Common.of(context)) as run:
+        report = _checked(run, scope)
+        run.result(report, _lines(report))
+        if not report.ok:
+            raise _damaged(report)
+    return run.exit_status
+
+
+def _checked(run: Stream, scope: CheckScope) -> CheckReport:
+    """By the keys if a passphrase is given or needed, else without."""
+    if scope.level == "keyless" and (bare := run.common.storage()):
+        with run.watch(str(bare.directory), kind="repository") as progress:
+            return check_without_key(bare, scope, progress)
+    settings = run.common.repository()
+    with open_repository(settings, run.warn) as opened, run.watch(opened.storage.url, kind="repository") as progress:
+        return opened.check(progress, scope, check_journal(settings.cache, opened.id, scope))
+
+
+def _damaged(report: CheckReport) -> DamagedError:
+    findings = "1 finding" if len(report.damage) == 1 else f"{len(report.damage)} findings"
+    hint = (
+        "a check with the passphrase says which points this hurts"
+        if report.level == "keyless"
+        else "points that are not named restore exactly; back up the machines again with --heal: "
+        "what they still hold is stored anew, for the older points too"
+    )
+    return DamagedError(f"the repository is damaged: {findings}", hint=hint)
+
+
+def _lines(report: CheckReport) -> list[str]:
+    read = f"{report.objects} objects, {size_text(report.read_bytes)} read"
+    if report.packs_resumed:
+        read += f", {report.packs_resumed} packs proved before the interruption"
+    if report.ok:
+        return [f"whole: {read}", f"  proved: {report.proves}"]
+    rows = [
+        tuple(
+            "-" if field is None else str(field)
+            for field in (each.object, each.kind, each.machine, each.point, each.disk, each.offset, each.length)
+        )
+        for each in report.damage
+    ]
+    return [f"damaged: {read}", *table_lines(_HEADINGS, rows)]

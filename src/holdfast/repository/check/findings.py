@@ -1,0 +1,32 @@
+"""What has been found wrong so far, object by object and record by record."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from holdfast.repository.check.report import Damage, DamageKind
+from holdfast.repository.index import Pack
+
+
+@dataclass(slots=True)
+class Findings:
+    """Filled by one thread. `records` are (pack's name, record's number) of records that cannot be had."""
+
+    objects: dict[str, DamageKind] = field(default_factory=dict)
+    records: set[tuple[str, int]] = field(default_factory=set)
+    hurt_packs: set[str] = field(default_factory=set)
+
+    def note(self, name: str, kind: DamageKind) -> None:
+        """An object is not as written. The first thing said of it counts."""
+        self.objects.setdefault(name, kind)
+
+    def note_records(self, pack: Pack, numbers: Iterable[int]) -> None:
+        """These records of a pack are lost."""
+        found = {(pack.name, number) for number in numbers}
+        if found:
+            self.records |= found
+            self.hurt_packs.add(pack.name)
+
+    def unreached(self, reached: Iterable[Damage]) -> list[Damage]:
+        """What is wrong with objects that no damage to a point names."""
+        named = {damage.object for damage in reached}
+        return [Damage(object=name, kind=kind) for name, kind in sorted(self.objects.items()) if name not in named]

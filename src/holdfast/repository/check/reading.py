@@ -1,0 +1,77 @@
+"""Reading whole objects as fast as they can be hashed: reused buffers, one thread for each processor."""
+
+import mmap
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from blake3 import blake3
+
+from holdfast.repository.storage.port import MAXIMUM_OBJECT_BYTES, Storage, StorageError, Stored
+
+_STEP_BYTES: Final = 1024 * 1024
+"""Small enough to be hashed out of the processor's cache, large enough to be one request of an object storage's."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class _Buffers(threading.local):
+    """Memory that each thread reads into again and again; a fresh page for each byte would cost more than its hash."""
+
+    def __init__(self) -> None:
+        self._memory = memoryview(bytearray())
+
+    def of(self, size: int) -> memoryview:
+        """So many bytes, whatever they hold."""
+        if len(self._memory) < size:
+            self._memory = memoryview(mmap.mmap(-1, max(size, _STEP_BYTES)))
+        return self._memory[:size]
+
+
+_buffers = _Buffers()
+
+
+def digest_of(storage: Storage, stored: Stored) -> str:
+    """The hash (hex) of an object's bytes. Raises what reading raises, StorageError for more than any object has."""
+    _require_plausible(stored)
+    hasher = blake3()
+    for start in range(0, stored.size, _STEP_BYTES):
+        piece = _buffers.of(min(_STEP_BYTES, stored.size - start))
+        storage.read_into(stored.name, start, piece)
+        hasher.update(piece)
+    return hasher.hexdigest()
+
+
+def whole(storage: Storage, stored: Stored) -> memoryview:
+    """An object's bytes, in memory that this thread's next call reuses. Raises like `digest_of`."""
+    _require_plausible(stored)
+    buffer = _buffers.of(stored.size)
+    storage.read_into(stored.name, 0, buffer)
+    return buffer
+
+
+def in_threads(work: Iterable[Item], body: Callable[[Item], Result]) -> Iterator[Result]:
+    """The results of `body` over the work, in order, a few ahead of whoever takes them; the first failure ends it."""
+    threads = os.cpu_count() or 1
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="check") as pool:
+        try:
+            for item in work:
+                waiting.append(pool.submit(body, item))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _require_plausible(stored: Stored) -> None:
+    if stored.size > MAXIMUM_OBJECT_BYTES:
+        message = f"{stored.name} is {stored.size} bytes large, no object of a repository is"
+        raise StorageError(message, hint="it was put there by somebody else", code="oversized")

@@ -1,0 +1,117 @@
+"""A check by somebody who has the keys."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from holdfast.core.errors import HoldfastError
+from holdfast.core.point import RestorePoint
+from holdfast.core.progress import Progress
+from holdfast.core.selection import in_order
+from holdfast.repository import config as configuration
+from holdfast.repository.check.findings import Findings
+from holdfast.repository.check.journal import Journal
+from holdfast.repository.check.listing import Listing, sorted_out
+from holdfast.repository.check.packs import PackProof, PackProver, Prove, read_packs
+from holdfast.repository.check.reach import Reach
+from holdfast.repository.check.report import PROVES, CheckReport, CheckScope, joined
+from holdfast.repository.check.selection import ReadingPlan, plan_reading
+from holdfast.repository.check.small import SmallObjects, config_proof, index_proof
+from holdfast.repository.config import Config
+from holdfast.repository.index import Pack
+from holdfast.repository.keys import Keys
+from holdfast.repository.log import Log, entry_name
+from holdfast.repository.records import Records
+from holdfast.repository.signing import Signer
+from holdfast.repository.storage.port import Storage, Stored
+
+
+class Check:
+    """One run of a check. Reads the storage itself, trusting nothing that was read before."""
+
+    def __init__(self, storage: Storage, config: Config, keys: Keys, scope: CheckScope, progress: Progress) -> None:
+        self._storage = storage
+        self._config = config
+        self._keys = keys
+        self._scope = scope
+        self._progress = progress
+        self._log = Log(storage, keys, Signer(config.signing_key, None))
+        self._records = Records(storage, keys)
+        self._findings = Findings()
+        self._unlisted: set[str] = set()
+
+    def run(self, journal: Journal) -> CheckReport:
+        """Small objects first, then packs, then every point down to its segments."""
+        listing = self._survey()
+        small = SmallObjects(self._storage, listing, self._findings, self._progress)
+        small.prove(config=config_proof(self._keys), index=index_proof(self._keys))
+        plan = plan_reading(listing.packs, self._scope, journal)
+        self._prove_packs(listing.packs, plan, journal)
+        reach = Reach(self._records, self._config, self._findings, self._unlisted)
+        reached = list(joined(reach.damages(in_order(self._kept_points()), self._progress)))
+        damage = (*reached, *self._findings.unreached(reached))
+        return CheckReport(
+            ok=not damage,
+            level=self._scope.level,
+            proves=PROVES[self._scope.level],
+            objects=len(listing),
+            read_bytes=small.read_bytes + plan.total_bytes,
+            packs_read=len(plan.packs),
+            packs_resumed=plan.resumed,
+            damage=damage,
+        )
+
+    def _survey(self) -> Listing:
+        """Log, index and names, in the reverse of the order in which a writer makes them durable.
+
+        What the log says stands in this index, and what this index says has a name. So a backup meanwhile is not taken
+        for damage.
+        """
+        self._read_log(0)
+        self._records.load_index()
+        if self._records.base > self._log.head.number:
+            self._read_log(self._records.base)
+            self._records.load_index()
+        return sorted_out(self._storage.list(""), configuration.NAMES)
+
+    def _read_log(self, least: int) -> None:
+        """Read the log, which is known to reach entry `least`."""
+        try:
+            self._log.require_no_hole()
+            self._log.require_entry(least)
+        except HoldfastError:
+            self._findings.note(entry_name(self._log.head.number + 1), "missing")
+
+    def _kept_points(self) -> Iterable[RestorePoint]:
+        """All points that are not purged: what the trash needs must be there too."""
+        return (standing.point for standing in self._log.state.standings.values())
+
+    def _prove_packs(self, packs: Sequence[Stored], plan: ReadingPlan, journal: Journal) -> None:
+        """The planned ones by their bytes, all others by their lengths."""
+        self._progress.step("Checking packs")
+        listed = {pack.object: pack for pack in self._records.index.packs}
+        prover = PackProver(self._storage, self._records, listed)
+        for proof in read_packs(plan, self._proof(prover), self._scope, journal, self._progress):
+            self._take(proof, listed)
+        planned = {stored.name for stored in plan.packs}
+        for stored in packs:
+            if stored.name not in planned:
+                self._take(prover.prove_length(stored), listed)
+        for name in sorted(listed.keys() - {stored.name for stored in packs}):
+            self._take(prover.prove_missing(listed[name]), listed)
+
+    def _proof(self, prover: PackProver) -> Prove:
+        return prover.prove_name if self._scope.level == "keyless" else prover.prove_records
+
+    def _take(self, proof: PackProof, listed: Mapping[str, Pack]) -> None:
+        """Note what is wrong with a pack, and what one holds that no index object lists.
+
+        Beside a damaged index object nothing is noted as unlisted: it is named itself.
+        """
+        if proof.wrong:
+            self._findings.note(proof.stored.name, proof.wrong)
+        if proof.pack is None:
+            return
+        self._findings.note_records(proof.pack, proof.lost)
+        if proof.stored.name not in listed:
+            self._records.index.add([proof.pack])
+            if not any(name.startswith("index/") for name in self._findings.objects):
+                self._unlisted.add(proof.pack.name)
