@@ -1,0 +1,134 @@
+"""The actors: the product's own code, on disks of a few blocks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from holdfast.core.point import RestorePoint
+from holdfast.mover import BackupOutcome
+from holdfast.repository import MemoryStorage, Repository, open_repository
+from holdfast.repository.decisions import Body
+from tests.explore.alone import Ticking
+from tests.explore.stage import Judge, Role, Stage, Verdict
+from tests.explore.storage import SharedStorage, Shelf
+from tests.explore.turns import Actor
+from tests.support.disks import changed, whole
+from tests.support.repositories import PASSPHRASE, SMALL_CUT, back_up_disks, new_repository, restored
+
+BLOCK = 4096
+
+
+def disk_of(letters: str) -> bytes:
+    """A disk of one region per letter; equal letters are equal regions."""
+    return b"".join(letter.encode() * 2 * BLOCK + bytes(SMALL_CUT.region_bytes - 2 * BLOCK) for letter in letters)
+
+
+class Told(NamedTuple):
+    """What a backup reported."""
+
+    machine: str
+    outcome: BackupOutcome
+
+
+class Cast:
+    """A repository with some history, and those who are to act on it.
+
+    `may_fail` are codes of errors with which somebody may end although all his own calls went well.
+    """
+
+    def __init__(self, *may_fail: str) -> None:
+        self._storage = MemoryStorage()
+        self._repository = new_repository(self._storage, SMALL_CUT)
+        self._contents: dict[str, bytes] = {}
+        self._roles: dict[str, Role] = {}
+        self._may_fail = may_fail
+        self.points: dict[str, RestorePoint] = {}
+
+    def given(self, machine: str, letters: str) -> RestorePoint:
+        """A point that is there from the beginning."""
+        content = self._contents[machine] = disk_of(letters)
+        point = self.points[machine] = back_up_disks(self._repository, [whole(content)], machine=machine).point
+        return point
+
+    def given_decision(self, body: Body) -> None:
+        """An entry that is there from the beginning."""
+        self._repository.log.append(lambda _state, _now: body)
+
+    def acts(self, name: str, work: Callable[[Repository], object]) -> None:
+        """Somebody who has the repository open from the beginning, and has read nothing yet."""
+        config, keys = self._repository.config, self._repository.keys
+
+        def role(storage: SharedStorage) -> object:
+            repository = Repository(storage, config, keys)
+            repository.log.clock = Ticking()
+            return work(repository)
+
+        self._roles[name] = role
+
+    def backs_up(self, machine: str, letters: str, *, on: str | None = None) -> None:
+        """A writer that stores a disk, as changes to another machine's point if it is to build on one."""
+        content = self._contents[machine] = disk_of(letters)
+        parent = self.points[on] if on else None
+        disk = changed(content, self._contents[on]) if on else whole(content)
+
+        def work(repository: Repository) -> Told:
+            return Told(machine, back_up_disks(repository, [disk], parent=parent, machine=machine))
+
+        self.acts(machine, work)
+
+    def restores(self, name: str, machine: str) -> None:
+        """A reader of a point that is there from the beginning."""
+        content, point = self._contents[machine], self.points[machine]
+
+        def work(repository: Repository) -> None:
+            repository.log.read()
+            repository.records.load_index()
+            assert restored(repository, point) == content, "wrong bytes are restored"
+
+        self.acts(name, work)
+
+    def decides(self, name: str, body: Body) -> None:
+        """Somebody who puts one entry."""
+        self.acts(name, lambda repository: repository.log.append(lambda _state, _now: body))
+
+    def stage(self) -> Stage:
+        """All of them, and a judge who knows every disk."""
+        judge = Judge(self._judge_store, self._judge_end)
+        return Stage(
+            objects=dict(self._storage.objects), roles=dict(self._roles), judge=judge, of_actors=self._judge_actors
+        )
+
+    def _judge_store(self, shelf: Shelf) -> Verdict:
+        """Every point that is not purged restores exactly, if all die now and somebody reads alone."""
+        repository = _opened(shelf.objects)
+        state = repository.state()
+        if any(void.kind == "commit" for void in state.voids):
+            return "a writer has committed twice"
+        for standing in state.standings.values():
+            machine = standing.point.machine
+            try:
+                if restored(repository, standing.point) != self._contents[machine]:
+                    return f"the point of {machine} restores wrong bytes"
+            except Exception as error:  # noqa: BLE001 - whatever it is, the point is lost
+                return f"the point of {machine} cannot be restored: {error}"
+        return None
+
+    def _judge_end(self, shelf: Shelf) -> Verdict:
+        return None
+
+    def _judge_actors(self, shelf: Shelf, actors: Sequence[Actor]) -> Verdict:
+        state = _opened(shelf.objects).state()
+        for actor in actors:
+            if actor.error and not actor.spoilt and actor.error.code not in self._may_fail:
+                return f"{actor.name} fails although all went well: {actor.error}"
+            match actor.result:
+                case Told(outcome=outcome) if not {outcome.point.id} & (state.standings.keys() | state.purged.keys()):
+                    return f"{actor.name} reports a point that the log does not know"
+                case _:
+                    pass
+        return None
+
+
+def _opened(objects: Mapping[str, bytes]) -> Repository:
+    storage = MemoryStorage()
+    storage.objects.update(objects)
+    return open_repository(storage, PASSPHRASE)
