@@ -12,13 +12,16 @@ import struct
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import zstandard
 from blake3 import blake3
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
@@ -26,6 +29,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 RECORD_LIMIT = 262144
 FAN_OUT = 64
+BEGINNING, FOREVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+SIGNED = {"forget", "purge", "unpin", "release", "condemn", "epoch"}
+KINDS = SIGNED | {"create", "commit", "undelete", "pin", "hold", "lock", "damage", "repaired"}
 
 
 class FormatError(Exception):
@@ -44,6 +50,59 @@ class Place(NamedTuple):
     plain_bytes: int
     begin: int
     end: int
+
+
+@dataclass
+class Standing:
+    """A point that is not purged, and what has been decided about it; no time is for ever."""
+
+    point: dict[str, Any]
+    trashed: bool = False
+    pinned: bool = False
+    holds: dict[str, datetime] = field(default_factory=dict)
+    locked: datetime = BEGINNING
+
+    def kept(self, at: datetime) -> bool:
+        return max([self.locked, *self.holds.values()]) > at
+
+
+class Fold:
+    """The points that there are, by the rules of section Decisions. Packs and records do not concern a reader."""
+
+    def __init__(self) -> None:
+        self.standings: dict[str, Standing] = {}
+        self.purged: set[str] = set()
+
+    def take(self, kind: str, body: dict[str, Any]) -> None:
+        at = datetime.fromisoformat(body["at"]) if "at" in body else BEGINNING
+        if kind == "commit":
+            for point in body["points"]:
+                if point["id"] not in self.standings.keys() | self.purged:
+                    self.standings[point["id"]] = Standing(point)
+            return
+        for name in body.get("points", []):
+            if standing := self.standings.get(name):
+                self.judge(kind, body, at, standing)
+
+    def judge(self, kind: str, body: dict[str, Any], at: datetime, standing: Standing) -> None:
+        until = datetime.fromisoformat(body["until"]) if body.get("until") else FOREVER
+        if kind == "forget":
+            standing.trashed = standing.trashed or not (standing.pinned or standing.kept(at))
+        elif kind == "undelete":
+            standing.trashed = False
+        elif kind == "purge" and standing.trashed and not standing.kept(at):
+            self.purged.add(standing.point["id"])
+            del self.standings[standing.point["id"]]
+        elif kind == "pin":
+            standing.pinned = standing.pinned or not standing.trashed
+        elif kind == "unpin":
+            standing.pinned = False
+        elif kind == "hold":
+            standing.holds[body["hold"]] = max(until, standing.holds.get(body["hold"], until))
+        elif kind == "release":
+            standing.holds = {name: end for name, end in standing.holds.items() if name not in body["holds"]}
+        elif kind == "lock":
+            standing.locked = max(standing.locked, until)
 
 
 def hkdf(secret: bytes, info: bytes, salt: bytes | None = None) -> bytes:
@@ -82,7 +141,8 @@ class Reader:
             raise FormatError("the configuration is forged or damaged")
         self.data_key = hkdf(content, b"holdfast 1 content data id")
         self.node_key = hkdf(content, b"holdfast 1 content node id")
-        self.points = self._read_log()
+        self.log = Fold()
+        self._read_log()
         self.places: dict[bytes, list[Place]] = {}
         for path in sorted((directory / "index").glob("*")):
             self._read_index_object(path)
@@ -116,24 +176,38 @@ class Reader:
     def _key(self, purpose: bytes, epoch: int, salt: bytes) -> AESGCM:
         return AESGCM(hkdf(self.epochs[epoch], b"holdfast 1 seal " + purpose + b" " + self.id, salt))
 
-    def _read_log(self) -> list[dict[str, Any]]:
-        points: dict[str, dict[str, Any]] = {}
+    @property
+    def points(self) -> list[dict[str, Any]]:
+        """The live points."""
+        return [standing.point for standing in self.log.standings.values() if not standing.trashed]
+
+    def _read_log(self) -> None:
         number, previous = 1, bytes(32).hex()
         while (path := self.directory / "log" / f"{number:012}").exists():
             payload = unframe(b"entr", path.read_bytes(), twin=True)
             end = payload.index(b"\n") + 1
             line = json.loads(payload[:end])
-            if line["kind"] not in {"create", "commit"}:
+            if line["kind"] not in KINDS:
                 raise FormatError(f"a newer program wrote entry {number}")
             if (line["number"], line["previous"]) != (number, previous):
                 raise FormatError(f"entry {number} does not follow the one before it")
             key = self._key(b"entry", line["epoch"], bytes.fromhex(line["salt"]))
-            body = json.loads(unseal(key, 0, payload[end:], payload[:end], path.name))
-            points |= {point["id"]: point for point in body.get("points", [])}
+            plain = unseal(key, 0, payload[end:], payload[:end], path.name)
+            if line["kind"] not in SIGNED:
+                self.log.take(line["kind"], json.loads(plain))
+            elif self._is_signed(plain[:64], payload[:end] + plain[64:]):
+                self.log.take(line["kind"], json.loads(plain[64:]))
             number, previous = number + 1, blake3(payload).hexdigest()
         if any(path.name.isdecimal() and int(path.name) >= number for path in (self.directory / "log").iterdir()):
             raise FormatError(f"entry {number} is missing")
-        return list(points.values())
+
+    def _is_signed(self, signature: bytes, text: bytes) -> bool:
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.config["signing_key"]))
+        try:
+            key.verify(signature, b"holdfast 1 entry " + self.id + text)
+        except InvalidSignature:
+            return False
+        return True
 
     def _read_index_object(self, path: Path) -> None:
         blob = path.read_bytes()

@@ -26,6 +26,8 @@ PASSPHRASE = b"correct horse"
 DISK = b"A" * 4096 + bytes(904)
 POINT = "0123456789abcdef"
 TIME = "2026-01-01T00:00:00Z"
+FORGET = {"at": TIME, "by": "root@example", "points": [POINT], "reason": "an example"}
+UNDELETE = {"at": TIME, "by": "root@example", "points": [POINT]}
 
 REPOSITORY_ID = bytes(range(16))
 CONTENT_SECRET = b"\xc0" * 32
@@ -33,7 +35,8 @@ EPOCH_KEY = b"\xe1" * 32
 SIGNING_SEED = b"\x51" * 32
 KDF_SALT = b"\xa2" * 16
 SALTS = {
-    name: bytes([salt]) * 32 for name, salt in (("data", 1), ("nodes", 2), ("index", 3), ("log/1", 4), ("log/2", 5))
+    name: bytes([salt]) * 32
+    for salt, name in enumerate(("data", "nodes", "index", "log/1", "log/2", "log/3", "log/4"), 1)
 }
 
 # 4096 times "A" as a zstd frame of one run: fixed, whatever a version of the library would make of it.
@@ -165,11 +168,35 @@ def index_object(packs: list[Pack]) -> bytes:
 
 
 def entry(number: int, kind: str, previous: bytes, base: int, body: object) -> bytes:
-    """The payload of an entry."""
+    """The payload of an entry; of the kinds here, `forget` is signed."""
     salt = SALTS[f"log/{number}"]
     fields = {"kind": kind, "number": number, "previous": previous.hex(), "base": base, "epoch": 1, "salt": salt.hex()}
     line = compact(fields) + b"\n"
-    return line + AESGCM(seal_key(b"entry", salt)).encrypt(bytes(12), compact(body), line)
+    plain = compact(body)
+    if kind == "forget":
+        plain = sign(line, plain) + plain
+    return line + AESGCM(seal_key(b"entry", salt)).encrypt(bytes(12), plain, line)
+
+
+def sign(line: bytes, plain: bytes) -> bytes:
+    key = Ed25519PrivateKey.from_private_bytes(SIGNING_SEED)
+    return key.sign(b"holdfast 1 entry " + REPOSITORY_ID + line + plain)
+
+
+def entries() -> list[bytes]:
+    """The payloads of the log: the point is made, goes to the trash and comes back."""
+    bodies = [
+        ("create", 0, {"created_at": TIME}),
+        ("commit", 1, {"points": [point()]}),
+        ("forget", 2, FORGET),
+        ("undelete", 3, UNDELETE),
+    ]
+    payloads: list[bytes] = []
+    previous = bytes(32)
+    for number, (kind, base, body) in enumerate(bodies, 1):
+        payloads.append(entry(number, kind, previous, base, body))
+        previous = blake3(payloads[-1]).digest()
+    return payloads
 
 
 def point() -> dict[str, Any]:
@@ -205,14 +232,11 @@ def repository() -> dict[str, bytes]:
         pack(2, SALTS["nodes"], [Record(nodes, [(LEAF_ID, len(LEAF)), (ROOT_ID, len(ROOT))])]),
     ]
     index = index_object(packs)
-    first = entry(1, "create", bytes(32), 0, {"created_at": TIME})
-    second = entry(2, "commit", blake3(first).digest(), 1, {"points": [point()]})
     objects = {
         "config": config(),
         "config.2": config(),
         "keys/1": slot(),
-        "log/000000000001": frame(b"entr", first) * 2,
-        "log/000000000002": frame(b"entr", second) * 2,
+        **{f"log/{number:012}": frame(b"entr", each) * 2 for number, each in enumerate(entries(), 1)},
         f"index/{blake3(index).hexdigest()}": index,
     }
     for each in packs:
@@ -275,6 +299,8 @@ def _derived() -> Iterator[tuple[str, bytes]]:
     yield "id of the segment", SEGMENT
     yield "id of the leaf", LEAF_ID
     yield "id of the root", ROOT_ID
+    forget = entries()[2]
+    yield "signature of log/3", sign(forget[: forget.index(b"\n") + 1], compact(FORGET))
 
 
 def _fingerprint(block: bytes) -> Iterator[tuple[str, bytes]]:
