@@ -1,15 +1,14 @@
 """A check by somebody who has the keys."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from holdfast.core.errors import HoldfastError
-from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Progress
 from holdfast.core.selection import in_order
 from holdfast.repository import config as configuration
 from holdfast.repository.check.findings import Findings
 from holdfast.repository.check.journal import Journal
-from holdfast.repository.check.listing import Listing, sorted_out
+from holdfast.repository.check.listing import Listing, pack_of, sorted_out
 from holdfast.repository.check.packs import PackProof, PackProver, Prove, read_packs
 from holdfast.repository.check.reach import Reach
 from holdfast.repository.check.report import PROVES, CheckReport, CheckScope, joined
@@ -43,10 +42,12 @@ class Check:
         listing = self._survey()
         small = SmallObjects(self._storage, listing, self._findings, self._progress)
         small.prove(config=config_proof(self._keys), index=index_proof(self._keys))
-        plan = plan_reading(listing.packs, self._scope, journal)
-        self._prove_packs(listing.packs, plan, journal)
+        packs = self._without_condemned(listing.packs)
+        plan = plan_reading(packs, self._scope, journal)
+        self._prove_packs(packs, plan, journal)
         reach = Reach(self._records, self._config, self._findings, self._unlisted)
-        reached = list(joined(reach.damages(in_order(self._kept_points()), self._progress)))
+        points = in_order(standing.point for standing in self._log.state.standings.values())
+        reached = list(joined(reach.damages(points, self._progress)))
         damage = (*reached, *self._findings.unreached(reached))
         return CheckReport(
             ok=not damage,
@@ -80,14 +81,19 @@ class Check:
         except HoldfastError:
             self._findings.note(entry_name(self._log.head.number + 1), "missing")
 
-    def _kept_points(self) -> Iterable[RestorePoint]:
-        """All points that are not purged: what the trash needs must be there too."""
-        return (standing.point for standing in self._log.state.standings.values())
+    def _without_condemned(self, packs: Sequence[Stored]) -> list[Stored]:
+        """The packs that count; what stands in a condemned one, or is still listed of it, serves nobody."""
+        condemned = self._log.state.condemned
+        for pack in self._records.index.packs:
+            if pack.name in condemned:
+                self._findings.note_records(pack, range(len(pack.table.records)))
+        return [stored for stored in packs if pack_of(stored.name) not in condemned]
 
     def _prove_packs(self, packs: Sequence[Stored], plan: ReadingPlan, journal: Journal) -> None:
         """The planned ones by their bytes, all others by their lengths."""
         self._progress.step("Checking packs")
-        listed = {pack.object: pack for pack in self._records.index.packs}
+        condemned = self._log.state.condemned
+        listed = {pack.object: pack for pack in self._records.index.packs if pack.name not in condemned}
         prover = PackProver(self._storage, self._records, listed)
         for proof in read_packs(plan, self._proof(prover), self._scope, journal, self._progress):
             self._take(proof, listed)
