@@ -21,8 +21,8 @@ from tests.e2e.command import PASSPHRASE, Site
 MIB = 1 << 20
 
 RESULT = {
-    "machine", "machine_id", "point", "captured_at", "consistency", "freeze_ms", "seconds", "read_bytes", "sent_bytes",
-    "stored_bytes", "capture", "disks", "warnings",
+    "machine", "machine_id", "point", "captured_at", "consistency", "freeze_ms", "seconds", "read_bytes",
+    "proved_bytes", "sent_bytes", "stored_bytes", "capture", "disks", "warnings",
 }  # fmt: skip
 POINT = {
     "id", "machine", "machine_id", "created_at", "captured_at", "consistency", "parent", "disks", "definition", "state",
@@ -295,8 +295,10 @@ def test_a_whole_repository_is_checked_and_said_to_be_whole(protected: Protected
     done = protected.site.run("repository", "check", "--json")
     (report,) = done.end["results"]
     assert (done.status, done.err, done.end["state"]) == (0, "", "done")
-    assert set(report) == {"ok", "level", "objects", "read_bytes", "damage"}
-    assert (report["ok"], report["damage"]) == (True, [])
+    assert set(report) == {
+        "ok", "level", "proves", "objects", "read_bytes", "packs_read", "packs_resumed", "damage",
+    }  # fmt: skip
+    assert (report["ok"], report["level"], report["damage"]) == (True, "full", [])
     assert report["read_bytes"] > protected.first["stored_bytes"]
 
 

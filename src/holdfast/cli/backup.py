@@ -70,6 +70,14 @@ _OF_MACHINES_ONLY = ("connect", "require_quiesce", "no_quiesce", "freeze_timeout
     help="How much of what is written is read back before the point counts.",
 )
 @click.option(
+    "--proof-rounds",
+    type=click.IntRange(min=0),
+    default=30,
+    show_default=True,
+    metavar="N",
+    help="Read what is told not to have changed all the same, one share in N at each backup; 0 never does.",
+)
+@click.option(
     "--heal",
     is_flag=True,
     help="Read everything, and trust nothing stored that has not been read: damage in the repository is stored anew.",
@@ -116,7 +124,7 @@ class _Machines:
 
 
 def _care(said: dict[str, Any]) -> Care:
-    return Care(verify_share=said["verify_share"] / 100, heal=said["heal"])
+    return Care(verify_share=said["verify_share"] / 100, heal=said["heal"], proof_rounds=said["proof_rounds"])
 
 
 def _images_wanted(context: click.Context, machines: Sequence[str], said: dict[str, Any]) -> _Images | None:

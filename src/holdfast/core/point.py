@@ -15,6 +15,8 @@ class PointDisk:
 
     `root` is the hex id of the disk's hash tree. `capture` and `reason` say how it was read. `mark` is what its
     platform needs to tell later changes from this point, opaque to everyone else; None where no mark survives.
+    `proof` counts the increments since the last full read: it says which share of what was told to be unchanged has
+    been read and compared with this one.
     """
 
     name: str
@@ -24,6 +26,7 @@ class PointDisk:
     reason: str
     root: str
     mark: dict[str, Any] | None = None
+    proof: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,6 +78,7 @@ def _result(capture: Capture, outcome: BackupOutcome, seconds: float, notes: Not
         freeze_ms=None if capture.freeze_ms is None else round(capture.freeze_ms, 1),
         seconds=round(seconds, 3),
         read_bytes=outcome.read_bytes,
+        proved_bytes=outcome.proved_bytes,
         sent_bytes=outcome.sent_bytes,
         stored_bytes=outcome.stored_bytes,
         capture=point.capture,

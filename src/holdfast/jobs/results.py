@@ -22,7 +22,7 @@ class BackupResult:
     """A machine was protected: its new point, and what that took.
 
     `read_bytes` came from the source, `sent_bytes` were plain bytes the repository did not know, by `stored_bytes` the
-    repository grew. `freeze_ms` is None if nothing was frozen.
+    repository grew. `proved_bytes` more were read only to be compared. `freeze_ms` is None if nothing was frozen.
     """
 
     machine: str
@@ -33,6 +33,7 @@ class BackupResult:
     freeze_ms: float | None
     seconds: float
     read_bytes: int
+    proved_bytes: int
     sent_bytes: int
     stored_bytes: int
     capture: CaptureKind

@@ -9,12 +9,13 @@ from datetime import datetime
 from itertools import chain
 
 from holdfast.core.errors import DamagedError, FailedError
+from holdfast.core.extents import normalise
 from holdfast.core.point import Definition, PointDisk, RestorePoint
 from holdfast.core.ports import Capture, CapturedDisk
 from holdfast.core.progress import Progress
 from holdfast.mover.pool import Shared, run_threads
 from holdfast.mover.regions import RegionWorker
-from holdfast.mover.streams import Planner, RegionWork, Stream
+from holdfast.mover.streams import Planner, Proof, RegionWork, Stream
 from holdfast.repository import (
     DEFAULT_VERIFY_SHARE,
     Attempt,
@@ -33,11 +34,13 @@ class Care:
 
     `verify_share` (0 to 1) of what is written is decoded and read back before it counts. With `heal` every disk is read
     in full and what is stored counts as known only once it has been read too: what was damaged in the repository and is
-    still on the disks is stored anew.
+    still on the disks is stored anew. Of what did not change an increment reads one share in `proof_rounds` all the
+    same, another each time, and compares it with what is stored; 0 trusts the change list for ever.
     """
 
     verify_share: float = DEFAULT_VERIFY_SHARE
     heal: bool = False
+    proof_rounds: int = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +56,12 @@ class BackupOutcome:
     """A committed point and what it cost.
 
     `read_bytes` came from the source, `sent_bytes` of plain data the repository did not have, `stored_bytes` is by how
-    much this backup made it grow.
+    much this backup made it grow. `proved_bytes` more were read only to be compared with what is stored.
     """
 
     point: RestorePoint
     read_bytes: int
+    proved_bytes: int
     sent_bytes: int
     stored_bytes: int
     disks: tuple[DiskOutcome, ...]
@@ -79,16 +83,19 @@ def back_up(
     with closing(repository.begin(care.verify_share)) as attempt:
         if care.heal:
             attempt.doubt()
-        return _Backup(capture, repository, attempt, progress).run(parent)
+        return _Backup(capture, repository, attempt, care.proof_rounds, progress).run(parent)
 
 
 class _Backup:
     """One run of `back_up`."""
 
-    def __init__(self, capture: Capture, repository: Repository, attempt: Attempt, progress: Progress) -> None:
+    def __init__(
+        self, capture: Capture, repository: Repository, attempt: Attempt, proof_rounds: int, progress: Progress
+    ) -> None:
         self._capture = capture
         self._repository = repository
         self._attempt = attempt
+        self._proof_rounds = proof_rounds
         self._progress = progress
         cut = repository.config.cut
         self._planner = Planner(cut.block_bytes, cut.region_bytes)
@@ -105,14 +112,18 @@ class _Backup:
         self._total_bytes = sum(stream.expected_bytes for stream in streams)
         self._progress.step(f"Backing up {capture.machine}")
         roots = self._store(streams)
+        for disk, stream in disks:
+            if stream.caught:
+                self._progress.warning(_alarm(disk.name, stream))
         point, entry_bytes = self._commit(
             parent,
-            disks=tuple(_point_disk(disk, stream, roots[stream]) for disk, stream in disks),
+            disks=tuple(_point_disk(disk, stream, roots[stream], parent) for disk, stream in disks),
             definition=Definition(xml=_root_of(blobs[0], roots), nvram=_root_of(blobs[1], roots)),
         )
         return BackupOutcome(
             point=point,
             read_bytes=sum(stream.read_bytes for _, stream in disks),
+            proved_bytes=sum(stream.proved_bytes for _, stream in disks),
             sent_bytes=self._attempt.sent_bytes,
             stored_bytes=self._attempt.stored_bytes + entry_bytes,
             disks=tuple(DiskOutcome(name=disk.name, read_bytes=stream.read_bytes) for disk, stream in disks),
@@ -121,8 +132,11 @@ class _Backup:
     def _plan(self, disk: CapturedDisk, parent: RestorePoint | None) -> Stream:
         """A disk's changes to the parent's tree; all of the disk where there is no such tree, or no sound one."""
         before = parent.disk(disk.name) if parent and disk.capture == "incremental" else None
+        if before is None:
+            return self._planner.disk(disk, None)
         try:
-            return self._planner.disk(disk, self._repository.open_disk(before.root) if before else None)
+            tree = self._repository.open_disk(before.root)
+            return self._planner.disk(disk, tree, Proof(self._proof_rounds, before.proof))
         except DamagedError:
             self._attempt.doubt()
             return self._planner.disk(disk, None)
@@ -144,14 +158,15 @@ class _Backup:
             work = [each for each in again if isinstance(each, RegionWork)]
 
     def _read(self, work: Iterable[RegionWork], streams: Sequence[Stream]) -> None:
-        """Work it off; a stream whose parent proves damaged meanwhile is read whole."""
+        """Work it off; a stream whose parent proves damaged meanwhile, or its change list a lie, is read whole."""
         run_threads("mover", Shared(work), self._work_off)
-        if shaken := [stream for stream in streams if stream.shaken]:
+        if any(stream.shaken for stream in streams):
             self._attempt.doubt()
-            for stream in shaken:
+        if again := [stream for stream in streams if stream.shaken or stream.caught]:
+            for stream in again:
                 self._planner.start_over(stream)
-            self._total_bytes += sum(stream.expected_bytes for stream in shaken)
-            run_threads("mover", Shared(chain.from_iterable(stream.work for stream in shaken)), self._work_off)
+            self._total_bytes += sum(stream.expected_bytes for stream in again)
+            run_threads("mover", Shared(chain.from_iterable(stream.work for stream in again)), self._work_off)
 
     def _work_off(self, shared: Shared[RegionWork]) -> None:
         """What each thread does."""
@@ -162,6 +177,9 @@ class _Backup:
             for work in shared:
                 leaf, read_bytes = worker.process(work)
                 with self._counting:
+                    if work.unchanged and leaf == work.old_leaf:
+                        work.stream.proved_bytes += read_bytes
+                        continue
                     work.stream.leaves[work.region] = leaf
                     work.stream.read_bytes += read_bytes
                     self._done_bytes += read_bytes
@@ -214,16 +232,30 @@ def _require_kept(state: State, parent: RestorePoint | None) -> None:
         raise FailedError(message, hint="run the backup again", code="parent-gone")
 
 
-def _point_disk(disk: CapturedDisk, stream: Stream, root: bytes) -> PointDisk:
+def _point_disk(disk: CapturedDisk, stream: Stream, root: bytes, parent: RestorePoint | None) -> PointDisk:
     built_on = disk.capture == "full" or stream.parent is not None
+    before = parent.disk(disk.name) if parent and stream.parent else None
     return PointDisk(
         name=disk.name,
         size_bytes=disk.size_bytes,
         format=disk.format,
         capture=disk.capture if built_on else "full",
-        reason=disk.reason if built_on else "the point before cannot be built on",
+        reason=disk.reason if built_on else _why_not_built_on(stream),
         root=root.hex(),
         mark=disk.mark,
+        proof=before.proof + 1 if before else 0,
+    )
+
+
+def _why_not_built_on(stream: Stream) -> str:
+    return "not all of its changes were told" if stream.caught else "the point before cannot be built on"
+
+
+def _alarm(disk: str, stream: Stream) -> str:
+    ranges = ", ".join(f"{start} to {end}" for start, end in normalise(stream.caught))
+    return (
+        f"disk {disk} differs from its last point at bytes {ranges}, though it was told not to have changed "
+        "there: all of it was read, and this point is right; points since its last full read may not be"
     )
 
 

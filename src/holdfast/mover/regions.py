@@ -1,6 +1,6 @@
-"""One thread's road from a region's bytes to its leaf: read, cut or recut, store, name."""
+"""One thread's road from a region's bytes to its leaf: read, cut or recut, store, name; and compare, if it is to."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from holdfast.core.errors import DamagedError
 from holdfast.core.extents import Extent, intersect, total_bytes
@@ -31,10 +31,12 @@ class RegionWorker:
     def process(self, work: RegionWork) -> tuple[bytes | None, int]:
         """(the region's leaf, None if it is all zeros; bytes read from the source)."""
         loader = _Loader(self, work)
-        pieces = self._recut(work, loader) if work.changed is not None else None
-        if pieces is None:
-            pieces = self._cut(work, loader)
+        old = self._old_pieces(work)
+        read_whole = old is None or work.proving
+        pieces = self._cut(work, loader) if read_whole else self._recut(work, old or (), loader.load)
         named = self._lane.store(self._buffer, pieces, work)
+        if work.proving and old is not None and not _agrees(named, self._recut(work, old, _loaded_already)):
+            work.stream.caught.append(self._extent_of(work))
         leaf = self._attempt.put_node(encode_leaf(named)) if named else None
         return leaf, loader.read_bytes
 
@@ -56,22 +58,28 @@ class RegionWorker:
         loader.load(0, blocks)
         return self._repository.cutter.cut(self._words[:blocks])
 
-    def _recut(self, work: RegionWork, loader: "_Loader") -> Sequence[Piece] | None:
-        """What the changes can have moved; None if the leaf they are changes to cannot be read."""
-        assert work.stream.parent is not None
-        assert work.changed is not None
+    def _old_pieces(self, work: RegionWork) -> Sequence[Piece] | None:
+        """What the region held; None if nothing is to be built on that, or if the leaf that says it cannot be read."""
+        if work.changed is None or work.stream.parent is None:
+            return None
         try:
-            old = work.stream.parent.pieces(work.old_leaf)
+            return work.stream.parent.pieces(work.old_leaf)
         except DamagedError:
             work.stream.shaken = True
             return None
+
+    def _recut(self, work: RegionWork, old: Sequence[Piece], load: Callable[[int, int], None]) -> Sequence[Piece]:
+        """What the changes can have moved; the rest as it was."""
         base = work.region * self._region
-        changed = [((start - base) // self._block, (end - base) // self._block) for start, end in work.changed]
-        return self._repository.cutter.recut(old, changed, self._words, loader.load)
+        changed = [((start - base) // self._block, (end - base) // self._block) for start, end in work.changed or ()]
+        return self._repository.cutter.recut(old, changed, self._words, load)
 
     def _blocks_in(self, work: RegionWork) -> int:
-        rest = work.stream.source.size_bytes - work.region * self._region
-        return min(self._region // self._block, -(-rest // self._block))
+        return -(-self._extent_of(work).length // self._block)
+
+    def _extent_of(self, work: RegionWork) -> Extent:
+        base = work.region * self._region
+        return Extent(base, min(base + self._region, work.stream.source.size_bytes))
 
     def _reader(self, stream: Stream) -> BlockReader:
         if stream not in self._readers:
@@ -89,3 +97,17 @@ class _Loader:
 
     def load(self, begin: int, end: int) -> None:
         self.read_bytes += self._worker.fill(self._work, begin, end)
+
+
+def _agrees(found: Sequence[Piece], expected: Sequence[Piece]) -> bool:
+    """Whether a region is what the changes to its old pieces make of it; what changed has no id in `expected` yet."""
+    if len(found) != len(expected):
+        return False
+    return all(
+        (one.start, one.blocks) == (other.start, other.blocks) and other.id in {b"", one.id}
+        for one, other in zip(found, expected, strict=True)
+    )
+
+
+def _loaded_already(_begin: int, _end: int) -> None:
+    """The whole region is in the buffer."""

@@ -1,9 +1,10 @@
 """What is to be stored: each stream of bytes (a captured disk, a definition) as work by regions.
 
-A region is read whole, or, where the parent point's tree and the changes since are known, only where it changed.
+A region is read whole, or, where the parent point's tree and the changes since are known, only where it changed. Some
+of the rest is read all the same, another share each time, and compared: a change list that lies does not lie for ever.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from holdfast.core.errors import FailedError
@@ -48,7 +49,8 @@ class Stream:
 
     `data` are the extents that may hold anything but zeros, `work` the regions still to be read, `expected_bytes` about
     how much that is. `leaves` and `read_bytes` collect the outcome: region number -> leaf id, None for a region that is
-    now all zeros. `shaken`: a leaf of the parent has proved damaged, and with it any other may be.
+    now all zeros. `shaken`: a leaf of the parent has proved damaged, and with it any other may be. `caught` are regions
+    that were told to be unchanged and are not; `proved_bytes` were read to compare.
     """
 
     source: CapturedDisk | BytesSource
@@ -58,7 +60,9 @@ class Stream:
     expected_bytes: int = 0
     leaves: dict[int, bytes | None] = field(default_factory=dict)
     read_bytes: int = 0
+    proved_bytes: int = 0
     shaken: bool = False
+    caught: list[Extent] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -66,7 +70,7 @@ class RegionWork:
     """One region to be read and stored.
 
     `data` are the extents in it that may hold anything but zeros. `changed` are those that may differ from `old_leaf`;
-    None: read everything.
+    None: read everything. `proving`: read everything, and compare what did not change with `old_leaf`.
     """
 
     stream: Stream
@@ -74,6 +78,30 @@ class RegionWork:
     data: Sequence[Extent]
     changed: Sequence[Extent] | None = None
     old_leaf: bytes | None = None
+    proving: bool = False
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether it is read only to be compared."""
+        return self.proving and not self.changed
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Which regions an increment reads although they are told to be unchanged: one in `rounds`, others each `turn`.
+
+    After `rounds` turns each region has been read. 0 rounds: none ever is.
+    """
+
+    rounds: int
+    turn: int
+
+    def falls_on(self, region: int) -> bool:
+        """Whether it is this region's turn."""
+        return self.rounds > 0 and region % self.rounds == self.turn % self.rounds
+
+
+NO_PROOF = Proof(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +115,7 @@ class Planner:
         """A small thing."""
         return self._whole(BytesSource(content), [Extent(0, len(content))] if content else [])
 
-    def disk(self, disk: CapturedDisk, parent: StoredDisk | None) -> Stream:
+    def disk(self, disk: CapturedDisk, parent: StoredDisk | None, proof: Proof = NO_PROOF) -> Stream:
         """A disk's changes if they and the parent's tree are known and fit together, else all it holds.
 
         Raises DamagedError if the parent's pages above the changes are damaged, FailedError if the capture contradicts
@@ -100,18 +128,19 @@ class Planner:
         if parent is None or parent.size_bytes > disk.size_bytes or (changes := disk.changes()) is None:
             return self._whole(disk, data)
         changed = normalise(changes)
-        if self._misses_a_change(parent, data, changed):
+        limit = -(-disk.size_bytes // self.block_bytes) * self.block_bytes
+        touched = dict(split_by(align_outward(changed, self.block_bytes, limit), self.region_bytes))
+        held = dict(split_by(data, self.region_bytes))
+        if _misses_a_change(parent, held, touched):
             return self._whole(disk, data)
-        return self._edit(disk, parent, data, changed)
-
-    def _misses_a_change(self, parent: StoredDisk, data: Sequence[Extent], changed: Sequence[Extent]) -> bool:
-        """Whether a region held data, holds none now, and no change tells of it: the disk was cut short and grew again.
-
-        QEMU's bitmaps grow with clean bits. Looks at the parent's pages, not at its leaves.
-        """
-        told = {region for region, _ in split_by(changed, self.region_bytes)}
-        held = {region for region, _ in split_by(data, self.region_bytes)}
-        return any(region not in held and region not in told for region, _ in parent.leaves())
+        stream = Stream(disk, data, parent, expected_bytes=total_bytes(intersect(changed, data)))
+        proving = {region for region in held if proof.falls_on(region)}
+        rows = list(parent.leaves_at(sorted({*touched, *proving})))
+        stream.work = (
+            RegionWork(stream, region, held.get(region, ()), touched.get(region, ()), leaf, region in proving)
+            for region, leaf in rows
+        )
+        return stream
 
     def start_over(self, stream: Stream) -> None:
         """Plan to read all of a stream: what it was to be an edit of cannot be relied on."""
@@ -126,15 +155,10 @@ class Planner:
         self.start_over(stream)
         return stream
 
-    def _edit(
-        self, disk: CapturedDisk, parent: StoredDisk, data: Sequence[Extent], changes: Sequence[Extent]
-    ) -> Stream:
-        """Only the regions with changes. Raises DamagedError if the parent's pages above them are damaged."""
-        stream = Stream(disk, data, parent, expected_bytes=total_bytes(intersect(changes, data)))
-        limit = -(-disk.size_bytes // self.block_bytes) * self.block_bytes
-        touched = dict(split_by(align_outward(changes, self.block_bytes, limit), self.region_bytes))
-        windows = normalise(Extent(region * self.region_bytes, (region + 1) * self.region_bytes) for region in touched)
-        held = dict(split_by(intersect(data, windows), self.region_bytes))
-        rows = list(parent.leaves_at(list(touched)))
-        stream.work = (RegionWork(stream, region, held.get(region, ()), touched[region], leaf) for region, leaf in rows)
-        return stream
+
+def _misses_a_change(parent: StoredDisk, held: Container[int], touched: Container[int]) -> bool:
+    """Whether a region held data, holds none now, and no change tells of it: the disk was cut short and grew again.
+
+    QEMU's bitmaps grow with clean bits. Looks at the parent's pages, not at its leaves.
+    """
+    return any(region not in held and region not in touched for region, _ in parent.leaves())

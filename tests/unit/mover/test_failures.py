@@ -154,8 +154,8 @@ def test_after_a_failed_upload_nothing_more_is_stored_and_soon_nothing_read(
         back_up_disks(repository, [disk])
     assert len(storage.puts) == made + 1
     regions_a_pack = 2
-    packs_under_way = worker_count() + 2  # open or handed over by each lane, queued, being put
-    assert len(reads) <= regions_a_pack * packs_under_way + worker_count() < len(CONTENT) // SMALL_CUT.region_bytes
+    packs_under_way = 2 * worker_count() + 2  # handed over and then open in each lane, queued, being put
+    assert len(reads) <= regions_a_pack * packs_under_way < len(CONTENT) // SMALL_CUT.region_bytes
 
 
 def failure_of(work: Callable[[], object]) -> HoldfastError | None:
