@@ -1,4 +1,4 @@
-"""Fixtures of the test bed: a private libvirt host and a lab of real guests on it, made once for a whole run."""
+"""Fixtures of the test bed, made once for a whole run: a private libvirt host, a lab of guests on it, an S3 service."""
 
 import signal
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ import pytest
 
 from tests.testbed.hosts import PrivateHost, private_host
 from tests.testbed.lab import Lab, open_lab
+from tests.testbed.objectstore import ObjectStore, object_store
 
 
 def pytest_configure() -> None:
@@ -24,3 +25,9 @@ def host() -> Iterator[PrivateHost]:
 def lab(host: PrivateHost) -> Iterator[Lab]:
     with open_lab(host) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[ObjectStore]:
+    with object_store() as running:
+        yield running

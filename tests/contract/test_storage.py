@@ -7,6 +7,7 @@ import pytest
 from holdfast.repository import LocalDirectory, MemoryStorage, Storage
 from tests.contract.storage import StorageContract
 from tests.support.storage import FaultyStorage, RecordingStorage
+from tests.testbed.objectstore import ObjectStore
 
 
 class TestLocalDirectory(StorageContract):
@@ -31,3 +32,9 @@ class TestRecordingStorage(StorageContract):
     @pytest.fixture
     def storage(self, tmp_path: Path) -> Storage:
         return RecordingStorage(LocalDirectory.create(tmp_path / "repository"))
+
+
+class TestObjectStorage(StorageContract):
+    @pytest.fixture
+    def storage(self, s3: ObjectStore) -> Storage:
+        return s3.storage(s3.new_bucket(), "some/prefix")

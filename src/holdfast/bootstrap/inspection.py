@@ -6,16 +6,19 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from holdfast.bootstrap.wiring import connect
+from holdfast.bootstrap.settings import StorageSettings
+from holdfast.bootstrap.wiring import connect, open_storage
 from holdfast.core.errors import FailedError, FullError, NotFoundError
 from holdfast.jobs.doctor import Probe, require_version
 from holdfast.repository.config import NAMES as CONFIG_NAMES
-from holdfast.repository.storage.local import LocalDirectory
+from holdfast.repository.storage.port import ObjectMissingError
+from holdfast.repository.storage.probe import weakness
 
 _PYTHON = "3.11"
 _QEMU = "7.2"
@@ -25,7 +28,7 @@ _FREE_BYTES = 1 << 30
 _PROGRAM_TIMEOUT_S = 20
 
 
-def probes(connection: str | None, repository: Path | None) -> Iterator[Probe]:
+def probes(connection: str | None, storage: StorageSettings | None) -> Iterator[Probe]:
     """Everything worth a look; the hypervisor and the repository only if they are named."""
     yield Probe(name="python", needed=f">= {_PYTHON}", look=_python)
     yield Probe(name="python libvirt", needed=f">= {_LIBVIRT}", look=_libvirt_binding)
@@ -35,10 +38,13 @@ def probes(connection: str | None, repository: Path | None) -> Iterator[Probe]:
     yield Probe(name="kvm", needed="not needed; guests run faster with it", look=_kvm)
     if connection is not None:
         yield Probe(name="hypervisor", needed=f"{connection} answers", look=partial(_hypervisor, connection))
-    if repository is not None:
-        yield Probe(name="repository", needed="a repository", look=partial(_repository, repository))
-        yield Probe(name="repository sync", needed="files and names are made durable", look=partial(_sync, repository))
-        yield Probe(name="repository space", needed="1 GiB free", look=partial(_space, repository))
+    if storage is not None:
+        yield Probe(name="repository", needed="a repository", look=partial(_repository, storage))
+        if isinstance(storage.location, Path):
+            folder = storage.location
+            yield Probe(name="repository sync", needed="files and names are made durable", look=partial(_sync, folder))
+            yield Probe(name="repository space", needed="1 GiB free", look=partial(_space, folder))
+        yield Probe(name="repository trust", needed="one of many puts wins a name", look=partial(_trust, storage))
 
 
 def _python() -> str:
@@ -98,11 +104,19 @@ def _hypervisor(uri: str) -> str:
         return f"answers, {len(platform.machines())} machines"
 
 
-def _repository(directory: Path) -> str:
-    LocalDirectory.open(directory)
-    if not any((directory / name).is_file() for name in CONFIG_NAMES):
-        raise NotFoundError(f"no repository in {directory}", hint="check the path, or `holdfast repository create` it")
-    return str(directory)
+def _repository(settings: StorageSettings) -> str:
+    storage = open_storage(settings)
+    for name in CONFIG_NAMES:
+        with suppress(ObjectMissingError):
+            storage.size(name)
+            return storage.url
+    raise NotFoundError(f"no repository in {storage.url}", hint="check the URL, or `holdfast repository create` it")
+
+
+def _trust(settings: StorageSettings) -> str:
+    if why := weakness(open_storage(settings)):
+        raise FailedError(why, hint="backups work; move the repository before you collect")
+    return "create-only puts, and reads after them"
 
 
 def _sync(directory: Path) -> str:

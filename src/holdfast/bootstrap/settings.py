@@ -4,15 +4,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.bootstrap.location import parse_location
+from holdfast.bootstrap.buckets import read_s3_settings
+from holdfast.bootstrap.location import Bucket, Location, parse_location
 from holdfast.bootstrap.passphrase import FromCommand, FromEnvironment, FromFile, FromPerson, PassphraseSource
+from holdfast.core.access import S3Settings
 from holdfast.core.errors import UsageError
+from holdfast.core.sizes import parse_rate
 
 REPOSITORY = "HOLDFAST_REPOSITORY"
 PASSPHRASE = "HOLDFAST_PASSPHRASE"  # noqa: S105 - the variable's name
 PASSPHRASE_FILE = "HOLDFAST_PASSPHRASE_FILE"  # noqa: S105
 PASSPHRASE_COMMAND = "HOLDFAST_PASSPHRASE_COMMAND"  # noqa: S105
 CONNECT = "HOLDFAST_CONNECT"
+BANDWIDTH = "HOLDFAST_BANDWIDTH"
 
 _PASSPHRASE_HINT = (
     f"give --passphrase-file or --passphrase-command, or set {PASSPHRASE}, {PASSPHRASE_FILE} or {PASSPHRASE_COMMAND}"
@@ -24,30 +28,32 @@ class Options:
     """What the command line said; None where it said nothing."""
 
     repository: str | None = None
+    limit_rate: str | None = None
     passphrase_file: Path | None = None
     passphrase_command: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RepositorySettings:
-    """Which repository, where its passphrase comes from, and where what we remember of it is kept."""
+class StorageSettings:
+    """Where objects are, how to reach them if that is S3, how fast they may move; where we remember them."""
 
-    directory: Path
-    passphrase: PassphraseSource
+    location: Location
     cache: Path
+    s3: S3Settings | None = None
+    bytes_per_second: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StorageSettings:
-    """Which repository, for those who look at it without a key."""
+class RepositorySettings:
+    """Which repository, and where its passphrase comes from."""
 
-    directory: Path
-    cache: Path
+    storage: StorageSettings
+    passphrase: PassphraseSource
 
-
-def read_storage_settings(options: Options, environment: Mapping[str, str]) -> StorageSettings:
-    """Settings of a command that needs no key. Raises UsageError if no repository is named."""
-    return StorageSettings(directory=find_repository(options, environment), cache=_cache_directory(environment))
+    @property
+    def cache(self) -> Path:
+        """Where what we remember of repositories is kept."""
+        return self.storage.cache
 
 
 def is_passphrase_given(options: Options, environment: Mapping[str, str]) -> bool:
@@ -63,18 +69,23 @@ def read_repository_settings(
     Raises UsageError where something is missing or given twice.
     """
     return RepositorySettings(
-        directory=find_repository(options, environment),
+        storage=read_storage_settings(options, environment),
         passphrase=_find_passphrase(options, environment, ask),
-        cache=_cache_directory(environment),
     )
 
 
-def find_repository(options: Options, environment: Mapping[str, str]) -> Path:
-    """The repository's directory. Raises UsageError if none is named."""
+def read_storage_settings(options: Options, environment: Mapping[str, str]) -> StorageSettings:
+    """Settings of a look that needs no key. Raises UsageError if no repository is named, and as `read_s3_settings`."""
     url = options.repository if options.repository is not None else environment.get(REPOSITORY)
     if not url:
         raise UsageError("no repository given", hint=f"give --repository URL or set {REPOSITORY}", code="no-repository")
-    return parse_location(url)
+    location = parse_location(url)
+    return StorageSettings(
+        location=location,
+        cache=_cache_directory(environment),
+        s3=read_s3_settings(location, environment) if isinstance(location, Bucket) and location.is_s3 else None,
+        bytes_per_second=_find_rate(options, environment),
+    )
 
 
 def find_connection(option: str | None, environment: Mapping[str, str]) -> str:
@@ -87,6 +98,16 @@ def find_connection(option: str | None, environment: Mapping[str, str]) -> str:
             code="no-connection",
         )
     return uri
+
+
+def _find_rate(options: Options, environment: Mapping[str, str]) -> int | None:
+    said = options.limit_rate if options.limit_rate is not None else environment.get(BANDWIDTH)
+    if not said:
+        return None
+    rate = parse_rate(said)
+    if rate is None:
+        raise UsageError(f"{said!r} is no bandwidth", hint="write it like 500K or 20MiB/s", code="bad-rate")
+    return rate
 
 
 def _cache_directory(environment: Mapping[str, str]) -> Path:

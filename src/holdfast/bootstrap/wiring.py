@@ -1,7 +1,7 @@
 """Where ports meet what implements them.
 
 Platforms are imported by the functions that need them: images are protected on computers without libvirt, and `doctor`
-runs where nothing is installed.
+runs where nothing is installed. So is the library for object stores, which only few commands need.
 """
 
 # ruff: noqa: PLC0415
@@ -9,25 +9,36 @@ runs where nothing is installed.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from holdfast import repository
+from holdfast.bootstrap.location import Bucket
 from holdfast.bootstrap.passphrase import obtain_passphrase
 from holdfast.bootstrap.remembered import remembering
 from holdfast.bootstrap.settings import RepositorySettings, StorageSettings
-from holdfast.core.errors import HoldfastError
+from holdfast.core.errors import HoldfastError, NotFoundError
 from holdfast.core.ports import Capture, Platform, TargetDisk
 from holdfast.core.progress import Progress
+from holdfast.repository.storage.limited import LimitedStorage
 from holdfast.repository.storage.local import LocalDirectory
+from holdfast.repository.storage.patience import Patience
+from holdfast.repository.storage.port import Storage
+
+if TYPE_CHECKING:
+    from holdfast.repository.storage.objects import ObjectStorage
+
+_FIRST_CONTACT = Patience(total_s=5)
+"""A wrong endpoint shows at once; only later is a silent store waited for."""
 
 
 @contextmanager
 def open_repository(settings: RepositorySettings, warn: Callable[[str], None]) -> Iterator[repository.Repository]:
     """Open the repository, and warn if it is not what it was when it was open here last.
 
-    The directory is looked at before the passphrase is, so that no one is asked in vain. Raises NotFoundError,
-    DeniedError, RefusedError for a newer format, DamagedError.
+    The storage is looked at before the passphrase is, so that no one is asked in vain. Raises NotFoundError,
+    DeniedError, UnreachableError, RefusedError for a newer format, DamagedError.
     """
-    storage = LocalDirectory.open(settings.directory)
+    storage = open_storage(settings.storage)
     opened = repository.open_repository(storage, obtain_passphrase(settings.passphrase))
     with remembering(opened, settings.cache, warn):
         yield opened
@@ -36,17 +47,52 @@ def open_repository(settings: RepositorySettings, warn: Callable[[str], None]) -
 def create_repository(settings: RepositorySettings) -> repository.Repository:
     """Make a repository. The passphrase is obtained first, so that nothing is made without one.
 
-    Raises RefusedError if the directory is not empty, NotFoundError if its parent is missing.
+    Raises RefusedError if the place is not empty, NotFoundError if a directory's parent or a bucket is missing.
     """
     passphrase = obtain_passphrase(settings.passphrase)
-    return repository.create_repository(LocalDirectory.create(settings.directory), passphrase)
+    return repository.create_repository(create_storage(settings.storage), passphrase)
+
+
+def open_storage(settings: StorageSettings) -> Storage:
+    """The storage of an existing repository. Raises NotFoundError, DeniedError, UnreachableError."""
+    location = settings.location
+    if isinstance(location, Path):
+        return _limited(LocalDirectory.open(location), settings)
+    if not any(_bucket(location, settings, _FIRST_CONTACT).list("keys/")):
+        raise NotFoundError(
+            f"there is no repository at {location.url}",
+            hint="check the URL; `holdfast repository create` makes one",
+            code="no-repository",
+        )
+    return _limited(_bucket(location, settings, Patience()), settings)
+
+
+def create_storage(settings: StorageSettings) -> Storage:
+    """An empty storage for a new repository. Raises RefusedError (not empty) and what `open_storage` raises."""
+    location = settings.location
+    if isinstance(location, Path):
+        return _limited(LocalDirectory.create(location), settings)
+    _bucket(location, settings, _FIRST_CONTACT).require_empty()
+    return _limited(_bucket(location, settings, Patience()), settings)
+
+
+def _bucket(location: Bucket, settings: StorageSettings, patience: Patience) -> "ObjectStorage":
+    from holdfast.repository.storage.providers import open_azure, open_google, open_s3
+
+    if settings.s3 is not None:
+        return open_s3(location.bucket, location.prefix, location.url, settings.s3, patience)
+    return (open_google if location.scheme == "gs" else open_azure)(location.url, patience)
+
+
+def _limited(storage: Storage, settings: StorageSettings) -> Storage:
+    return LimitedStorage(storage, settings.bytes_per_second) if settings.bytes_per_second else storage
 
 
 def check_without_key(
     settings: StorageSettings, scope: repository.CheckScope, progress: Progress
 ) -> repository.CheckReport:
     """Prove a repository's objects by their names. Raises NotFoundError if there is no repository."""
-    storage = LocalDirectory.open(settings.directory)
+    storage = open_storage(settings)
     journal = repository.Journal()
     with suppress(HoldfastError):  # a damaged configuration is for the check to report
         journal = check_journal(settings.cache, repository.identify(storage), scope)

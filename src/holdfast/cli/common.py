@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from holdfast.bootstrap.settings import (
     read_storage_settings,
 )
 from holdfast.cli.lazy import LazyGroup
+from holdfast.core.errors import UsageError
 
 _META = "holdfast.common"  # contexts of one invocation share their meta, so an inner option replaces an outer one
 
@@ -37,6 +38,7 @@ class Common:
         return cls(
             options=Options(
                 repository=said.get("repository"),
+                limit_rate=said.get("limit_rate"),
                 passphrase_file=said.get("passphrase_file"),
                 passphrase_command=said.get("passphrase_command"),
             ),
@@ -58,9 +60,12 @@ class Common:
             return None
         return read_storage_settings(self.options, os.environ)
 
-    def new_repository(self) -> RepositorySettings:
-        """Settings of a repository to be made; a passphrase that a person types is asked for twice."""
-        return read_repository_settings(self.options, os.environ, ask=_ask_twice if sys.stdin.isatty() else None)
+    def new_repository(self, url: str | None) -> RepositorySettings:
+        """Settings of a repository to be made, at `url` if given; a passphrase that is typed is asked for twice."""
+        if url is not None and self.options.repository not in {None, url}:
+            raise UsageError("two places for one repository", hint="give URL or --repository, not both")
+        options = replace(self.options, repository=url or self.options.repository)
+        return read_repository_settings(options, os.environ, ask=_ask_twice if sys.stdin.isatty() else None)
 
 
 class Command(click.Command):
@@ -103,7 +108,7 @@ def _common_options() -> list[click.Parameter]:
         click.Option(
             ["--repository"],
             metavar="URL",
-            help="The repository: a path or file:///path. [HOLDFAST_REPOSITORY]",
+            help="The repository: a path, file:///path or s3://bucket/prefix. [HOLDFAST_REPOSITORY]",
             **_SHARED,
         ),
         click.Option(
@@ -117,6 +122,12 @@ def _common_options() -> list[click.Parameter]:
             ["--passphrase-command"],
             metavar="COMMAND",
             help="Run COMMAND, it prints the passphrase. [HOLDFAST_PASSPHRASE_COMMAND]",
+            **_SHARED,
+        ),
+        click.Option(
+            ["--limit-rate"],
+            metavar="RATE",
+            help="Move at most so many bytes a second to and from the repository, like 20MiB. [HOLDFAST_BANDWIDTH]",
             **_SHARED,
         ),
         click.Option(["--json"], is_flag=True, help="Machine-readable output.", **_SHARED),

@@ -5,7 +5,7 @@ import os
 import click
 
 from holdfast.bootstrap.inspection import probes
-from holdfast.bootstrap.settings import CONNECT, REPOSITORY, find_repository
+from holdfast.bootstrap.settings import CONNECT, REPOSITORY, read_storage_settings
 from holdfast.cli.common import Command, Common
 from holdfast.cli.output import print_json, print_table
 from holdfast.jobs.doctor import examine
@@ -29,8 +29,8 @@ def doctor(context: click.Context, connect: str | None) -> int:
     """
     common = Common.of(context)
     named = common.options.repository or os.environ.get(REPOSITORY)
-    repository = find_repository(common.options, os.environ) if named else None
-    checkup = examine(probes(connect or os.environ.get(CONNECT), repository))
+    storage = read_storage_settings(common.options, os.environ) if named else None
+    checkup = examine(probes(connect or os.environ.get(CONNECT), storage))
     if common.json:
         print_json(checkup)
     else:

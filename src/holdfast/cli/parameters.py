@@ -1,15 +1,12 @@
 """Values of options that Click has no type for."""
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from holdfast.core.errors import UsageError
-
-_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?) ?(?P<unit>[KMGTP]?)(?:i?B)?", re.IGNORECASE)
-_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
+from holdfast.core.sizes import parse_size
 
 
 class ByteSize(click.ParamType[int]):
@@ -21,10 +18,10 @@ class ByteSize(click.ParamType[int]):
         """The number of bytes."""
         if isinstance(value, int):
             return value
-        size = _SIZE.fullmatch(value)
+        size = parse_size(value)
         if size is None:
             self.fail(f"{value!r} is not a size; write it like 500M or 10GiB", param, ctx)
-        return int(float(size["number"]) * 1024 ** _POWERS[size["unit"].upper()])
+        return size
 
 
 def named_images(values: Iterable[str]) -> dict[str, Path]:

@@ -20,17 +20,20 @@ repository.add_command(check)
 @repository.command(
     cls=Command,
     examples="holdfast repository create --repository /srv/backup\n"
-    "holdfast repository create --repository /srv/backup --passphrase-file ~/.holdfast-passphrase --json",
+    "holdfast repository create --repository /srv/backup --passphrase-file ~/.holdfast-passphrase --json\n"
+    "holdfast repository create s3://bucket/prefix",
 )
+@click.argument("url", required=False)
 @click.pass_context
-def create(context: click.Context) -> None:
+def create(context: click.Context, url: str | None) -> None:
     """Make a new, empty repository.
 
-    Its directory must be empty or not exist yet; the directory above it must exist. Without the passphrase nothing in
-    it can ever be read again: keep it where the repository is not.
+    It is made at URL, or where --repository says. A directory must be empty or not exist yet; the directory above it,
+    or the bucket, must exist. Without the passphrase nothing in it can ever be read again: keep it where the repository
+    is not.
     """
     common = Common.of(context)
-    _show(create_repository(common.new_repository()).info(), as_json=common.json)
+    _show(create_repository(common.new_repository(url)).info(), as_json=common.json)
 
 
 @repository.command(cls=Command, examples="holdfast repository info --repository /srv/backup")

@@ -52,7 +52,7 @@ def test_debian_packages_are_listed_once_and_by_a_known_need() -> None:
     lines = (ROOT / "deploy" / "setup" / "debian-packages.txt").read_text().splitlines()
     entries = [line.split("#")[0].split() for line in lines]
     listed = [(entry[0], entry[1]) for entry in entries if entry]
-    assert {need for need, _ in listed} == {"run", "guest", "bench"}
+    assert {need for need, _ in listed} == {"run", "guest", "s3", "bench"}
     assert len({package for _, package in listed}) == len(listed)
 
 

@@ -16,7 +16,7 @@ implementation to:
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from holdfast.core.errors import ConflictError, FailedError, NotFoundError
+from holdfast.core.errors import ConflictError, FailedError, NotFoundError, UnreachableError
 
 MAXIMUM_OBJECT_BYTES: Final = 256 * 1024 * 1024
 """No object of a repository is as large; what is, was put there by somebody else, and is not read into memory."""
@@ -34,6 +34,10 @@ class ObjectExistsError(ConflictError):
 
 class StorageError(FailedError):
     """The storage could not do it; of a put, nothing is known."""
+
+
+class StorageUnreachableError(UnreachableError, StorageError):
+    """The storage did not answer, or said that it cannot right now; trying again may succeed."""
 
 
 class Stored(NamedTuple):
