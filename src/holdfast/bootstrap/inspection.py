@@ -114,6 +114,7 @@ def _repository(settings: StorageSettings) -> str:
 
 
 def _trust(settings: StorageSettings) -> str:
+    _repository(settings)  # a try leaves traces, so it is only made where it belongs
     if why := weakness(open_storage(settings)):
         raise FailedError(why, hint="backups work; move the repository before you collect")
     return "create-only puts, and reads after them"

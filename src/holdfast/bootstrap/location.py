@@ -53,7 +53,7 @@ def parse_location(url: str) -> Location:
         if scheme[1].lower() in _BUCKETS:
             return _bucket(url)
         raise UsageError(
-            f"cannot use {scheme[1]}:// repositories: this version does not know them",
+            f"cannot use {url!r}: this version does not know {scheme[1]}:// repositories",
             hint="give a local directory (a path, or file:///path) or s3://bucket/prefix",
             code="unknown-scheme",
         )

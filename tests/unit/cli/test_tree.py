@@ -98,10 +98,12 @@ def test_common_options_are_accepted_before_and_after_each_word(place: int, caps
 
 
 def test_an_option_after_the_verb_replaces_the_one_before(capsys: pytest.CaptureFixture[str]) -> None:
+    places = ["ftp://x", "ftp://y", "ftp://z"]
     assert (
-        run(["--repository", "s3://x", "repository", "--repository", "s3://y", "info", "--repository", "s3://z"]) == 2
+        run(["--repository", places[0], "repository", "--repository", places[1], "info", "--repository", places[2]])
+        == 2
     )
-    assert "s3://z" in capsys.readouterr().err
+    assert "ftp://z" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.bootstrap.inspection import probes
+from holdfast.bootstrap.settings import StorageSettings
 from holdfast.core.errors import FailedError
 from holdfast.jobs.doctor import Check, Checkup, Probe, examine, require_version
 
@@ -41,7 +42,7 @@ def test_versions_are_compared_by_number(text: str, minimum: str, enough: bool) 
 
 
 def by_name(repository: Path) -> Callable[[str], Check]:
-    checks = {check.name: check for check in examine(probes(None, repository)).checks}
+    checks = {check.name: check for check in examine(probes(None, StorageSettings(location=repository))).checks}
     return checks.__getitem__
 
 
@@ -55,7 +56,7 @@ def test_a_directory_without_a_repository_can_be_written_to_but_is_none(tmp_path
 
 def test_a_missing_directory_fails_with_remedies_and_without_a_traceback(tmp_path: Path) -> None:
     check = by_name(tmp_path / "none")
-    for name in ("repository", "repository sync", "repository space"):
+    for name in ("repository", "repository sync", "repository space", "repository trust"):
         assert not check(name).ok
         assert check(name).remedy
 
