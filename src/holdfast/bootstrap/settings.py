@@ -42,6 +42,11 @@ class StorageSettings:
     s3: S3Settings | None = None
     bytes_per_second: int | None = None
 
+    @property
+    def url(self) -> str:
+        """As the user would name it."""
+        return self.location.url if isinstance(self.location, Bucket) else str(self.location)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositorySettings:

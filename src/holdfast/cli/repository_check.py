@@ -56,7 +56,7 @@ def check(context: click.Context, /, **said: Any) -> int:
 def _checked(run: Stream, scope: CheckScope) -> CheckReport:
     """By the keys if a passphrase is given or needed, else without."""
     if scope.level == "keyless" and (bare := run.common.storage()):
-        with run.watch(str(bare.directory), kind="repository") as progress:
+        with run.watch(bare.url, kind="repository") as progress:
             return check_without_key(bare, scope, progress)
     settings = run.common.repository()
     with open_repository(settings, run.warn) as opened, run.watch(opened.storage.url, kind="repository") as progress:
