@@ -42,7 +42,8 @@ def test_versions_are_compared_by_number(text: str, minimum: str, enough: bool) 
 
 
 def by_name(repository: Path) -> Callable[[str], Check]:
-    checks = {check.name: check for check in examine(probes(None, StorageSettings(location=repository))).checks}
+    storage = StorageSettings(location=repository, cache=repository / "cache")
+    checks = {check.name: check for check in examine(probes(None, storage)).checks}
     return checks.__getitem__
 
 
