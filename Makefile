@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 export PATH := $(PATH):/usr/sbin:/sbin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test soak bench lock clean
+.PHONY: help setup demo check test soak bench bench-long lock clean
 MINUTES ?= 30
 
 # The checkers' caches: here, or for somebody who may not write here, in a directory of their own.
@@ -11,7 +11,7 @@ export RUFF_CACHE_DIR := $(caches)/ruff
 export MYPY_CACHE_DIR := $(caches)/mypy
 
 help:  ## what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 setup:  ## install what is missing and leave the program at .venv/bin/holdfast (root)
 	@deploy/setup/install-packages.sh run guest
@@ -43,6 +43,10 @@ soak: setup  ## faults and properties again and again from fresh seeds, MINUTES=
 bench: setup  ## the figures, against the field; build/bench.json (root); ONLY=name,… for some
 	@deploy/setup/install-packages.sh bench
 	.venv/bin/python -m bench $(if $(ONLY),--only $(ONLY))
+
+bench-long: setup  ## the figures that take an hour and more; the same file and options (root)
+	@deploy/setup/install-packages.sh bench
+	.venv/bin/python -m bench --long $(if $(ONLY),--only $(ONLY))
 
 lock:  ## write the lock files anew from pyproject.toml; ARGS=--upgrade for newer versions
 	@deploy/setup/make-locks.sh $(ARGS)

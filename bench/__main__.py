@@ -1,6 +1,9 @@
 """Measure, print a table, write `build/bench.json`.
 
-python -m bench [--only NAME,...] [--keep]
+python -m bench [--long] [--only NAME,...] [--keep]
+
+Without names it measures what fits into forty minutes, with --long what does not; names may be of either kind. Figures
+that were not asked for stay in the file as an earlier run left them.
 """
 
 import argparse
@@ -39,6 +42,8 @@ MEASUREMENTS = (
     small_against_huge,
     freezes,
 )
+LONG: tuple[Measurement, ...] = ()
+"""What takes more than minutes, or gigabytes that are kept."""
 _VERSIONS = (
     (str(_HOLDFAST), "--version"),
     ("restic", "version"),
@@ -61,14 +66,15 @@ def main() -> int:
     started = time.monotonic()
     for command in _VERSIONS:
         say(_version(command))
-    figures = {name: Figure(value=None, note="not asked for") for name in TARGETS}
-    for measurement in MEASUREMENTS:
-        if arguments.only.intersection(measurement.names):
+    wanted = arguments.only or {name for each in (LONG if arguments.long else MEASUREMENTS) for name in each.names}
+    figures: dict[str, Figure] = {}
+    for measurement in (*MEASUREMENTS, *LONG):
+        if wanted.intersection(measurement.names):
             figures |= _measure(measurement, site, keep=arguments.keep)
             _write(figures)
     _print_table(figures)
     say(f"{time.monotonic() - started:.0f} s in all")
-    return 0 if all(figures[name].value is not None for name in arguments.only) else 1
+    return 0 if all(figures[name].value is not None for name in wanted) else 1
 
 
 def _measure(measurement: Measurement, site: Site, *, keep: bool) -> Mapping[str, Figure]:
@@ -94,8 +100,11 @@ def _measure(measurement: Measurement, site: Site, *, keep: bool) -> Mapping[str
 
 
 def _write(figures: Mapping[str, Figure]) -> None:
-    shown = {name: figures[name].to_json(name) for name in TARGETS}
     path = _BUILD / "bench.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    missing = Figure(value=None, note="not asked for")
+    shown = {name: before.get(name) or missing.to_json(name) for name in TARGETS}
+    shown |= {name: figure.to_json(name) for name, figure in figures.items()}
     draft = path.with_suffix(".partial")
     draft.write_text(json.dumps(shown, indent=2) + "\n")
     draft.replace(path)
@@ -103,7 +112,7 @@ def _write(figures: Mapping[str, Figure]) -> None:
 
 def _print_table(figures: Mapping[str, Figure]) -> None:
     say(f"\n{'figure':38} {'value':>10} {'unit':6} {'goal':>8}  result")
-    for name in TARGETS:
+    for name in figures:
         say(_row(name, figures[name]))
 
 
@@ -130,8 +139,9 @@ def _arguments() -> argparse.Namespace:
         prog="python -m bench", description="Measure Holdfast against its peers and limits."
     )
     parser.add_argument(
-        "--only", type=_names, default=frozenset(TARGETS), metavar="NAME,...", help="only these figures"
+        "--only", type=_names, default=frozenset(), metavar="NAME,...", help="only these figures, of either kind"
     )
+    parser.add_argument("--long", action="store_true", help="what takes too long for every day")
     parser.add_argument("--keep", action="store_true", help="leave build/bench behind for a look")
     return parser.parse_args()
 
