@@ -33,12 +33,15 @@ interface; tables and wording are not.
 | 130, 143 | interrupted by SIGINT, SIGTERM |
 
 An option comes before its variable: `HOLDFAST_REPOSITORY`, `HOLDFAST_PASSPHRASE`, `HOLDFAST_PASSPHRASE_FILE`,
-`HOLDFAST_PASSPHRASE_COMMAND`, `HOLDFAST_CONNECT`. `HOLDFAST_DEBUG=1` shows tracebacks of unexpected errors. What is
-remembered of a repository between runs is disposable and lies in `$XDG_CACHE_HOME/holdfast`.
+`HOLDFAST_PASSPHRASE_COMMAND`, `HOLDFAST_CONNECT`. What is copied to has `HOLDFAST_TARGET_PASSPHRASE`,
+`HOLDFAST_TARGET_PASSPHRASE_FILE`, `HOLDFAST_TARGET_PASSPHRASE_COMMAND`. `HOLDFAST_DEBUG=1` shows tracebacks of
+unexpected errors. What is remembered of a repository between runs is disposable and lies in
+`$XDG_CACHE_HOME/holdfast`.
 
-With `--json`, lists are one array, `info` and `show` one object. `backup`, `restore` and `repository check` print JSON
-lines of type `progress`, `step` and `warning`; the last line is always of type `end`, with `state` (`done`, `warnings`,
-`failed`), `exit` and `results`. Errors go to stderr as `{"error": {"kind", "message", "hint", "code"}, "exit"}`.
+With `--json`, lists are one array, `info` and `show` one object. `backup`, `restore`, `copy run` and `repository check`
+print JSON lines of type `progress`, `step` and `warning`; the last line is always of type `end`, with `state` (`done`,
+`warnings`, `failed`), `exit` and `results`. Errors go to stderr as `{"error": {"kind", "message", "hint", "code"},
+"exit"}`.
 """
 
 

@@ -25,8 +25,11 @@ SMALL_CUT = Cut(region_bytes=64 * 1024, minimum_blocks=2, boundary_bits=1, maxim
 """Regions of 16 blocks: deep trees and every edge of the cut from a few hundred KiB."""
 
 
-def new_repository(storage: Storage | None = None, cut: Cut | None = None) -> Repository:
-    return create_repository(storage if storage is not None else MemoryStorage(), PASSPHRASE, cost=CHEAP, cut=cut)
+def new_repository(
+    storage: Storage | None = None, cut: Cut | None = None, like: Repository | None = None
+) -> Repository:
+    place = storage if storage is not None else MemoryStorage()
+    return create_repository(place, PASSPHRASE, cost=CHEAP, cut=cut, like=like)
 
 
 def reopened(repository: Repository) -> Repository:

@@ -28,6 +28,7 @@ class FromCommand:
 class FromEnvironment:
     """The value of a variable."""
 
+    variable: str
     value: str = field(repr=False)
 
 
@@ -55,8 +56,8 @@ def _fetch(source: PassphraseSource) -> tuple[bytes, str]:
             return _read(path), f"the passphrase file {path}"
         case FromCommand(command=command):
             return _run(command), f"what the passphrase command {command!r} printed"
-        case FromEnvironment(value=value):
-            return os.fsencode(value), "the passphrase in HOLDFAST_PASSPHRASE"
+        case FromEnvironment(variable=variable, value=value):
+            return os.fsencode(value), f"the passphrase in {variable}"
         case FromPerson(ask=ask):
             return os.fsencode(ask()), "the passphrase"
 

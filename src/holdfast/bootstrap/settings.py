@@ -13,13 +13,12 @@ from holdfast.core.sizes import parse_rate
 
 REPOSITORY = "HOLDFAST_REPOSITORY"
 PASSPHRASE = "HOLDFAST_PASSPHRASE"  # noqa: S105 - the variable's name
-PASSPHRASE_FILE = "HOLDFAST_PASSPHRASE_FILE"  # noqa: S105
-PASSPHRASE_COMMAND = "HOLDFAST_PASSPHRASE_COMMAND"  # noqa: S105
+TARGET_PASSPHRASE = "HOLDFAST_TARGET_PASSPHRASE"  # noqa: S105
 CONNECT = "HOLDFAST_CONNECT"
 BANDWIDTH = "HOLDFAST_BANDWIDTH"
 
 _PASSPHRASE_HINT = (
-    f"give --passphrase-file or --passphrase-command, or set {PASSPHRASE}, {PASSPHRASE_FILE} or {PASSPHRASE_COMMAND}"
+    f"give --passphrase-file or --passphrase-command, or set {PASSPHRASE}, {PASSPHRASE}_FILE or {PASSPHRASE}_COMMAND"
 )
 
 
@@ -63,7 +62,7 @@ class RepositorySettings:
 
 def is_passphrase_given(options: Options, environment: Mapping[str, str]) -> bool:
     """Whether the command line or the environment says where a passphrase is."""
-    return bool(_from_options(options) or _from_environment(environment))
+    return bool(_from_options(options) or _from_environment(environment, PASSPHRASE))
 
 
 def read_repository_settings(
@@ -76,6 +75,19 @@ def read_repository_settings(
     return RepositorySettings(
         storage=read_storage_settings(options, environment),
         passphrase=_find_passphrase(options, environment, ask),
+    )
+
+
+def read_target_settings(
+    source: RepositorySettings, options: Options, environment: Mapping[str, str]
+) -> RepositorySettings:
+    """Settings of the repository in `options`, to be copied to; its passphrase is the source's unless it has its own.
+
+    Raises UsageError where something is given twice, or nothing is named.
+    """
+    given = _only_one(_from_environment(environment, TARGET_PASSPHRASE))
+    return RepositorySettings(
+        storage=read_storage_settings(options, environment), passphrase=given or source.passphrase
     )
 
 
@@ -123,15 +135,19 @@ def _cache_directory(environment: Mapping[str, str]) -> Path:
 def _find_passphrase(
     options: Options, environment: Mapping[str, str], ask: Callable[[], str] | None
 ) -> PassphraseSource:
-    given = _from_options(options) or _from_environment(environment)
-    if len(given) > 1:
-        names = " and ".join(given)
-        raise UsageError(f"the passphrase comes from two places: {names}", hint="keep one", code="two-passphrases")
-    if given:
-        return next(iter(given.values()))
+    given = _only_one(_from_options(options) or _from_environment(environment, PASSPHRASE))
+    if given is not None:
+        return given
     if ask is None:
         raise UsageError("no passphrase given, and no terminal to ask on", hint=_PASSPHRASE_HINT, code="no-passphrase")
     return FromPerson(ask=ask)
+
+
+def _only_one(given: Mapping[str, PassphraseSource]) -> PassphraseSource | None:
+    if len(given) > 1:
+        names = " and ".join(given)
+        raise UsageError(f"the passphrase comes from two places: {names}", hint="keep one", code="two-passphrases")
+    return next(iter(given.values()), None)
 
 
 def _from_options(options: Options) -> dict[str, PassphraseSource]:
@@ -143,12 +159,13 @@ def _from_options(options: Options) -> dict[str, PassphraseSource]:
     return given
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, PassphraseSource]:
+def _from_environment(environment: Mapping[str, str], variable: str) -> dict[str, PassphraseSource]:
+    """What `variable` and its two siblings say."""
     given: dict[str, PassphraseSource] = {}
-    if PASSPHRASE in environment:
-        given[PASSPHRASE] = FromEnvironment(value=environment[PASSPHRASE])
-    if path := environment.get(PASSPHRASE_FILE):
-        given[PASSPHRASE_FILE] = FromFile(path=Path(path))
-    if command := environment.get(PASSPHRASE_COMMAND):
-        given[PASSPHRASE_COMMAND] = FromCommand(command=command)
+    if variable in environment:
+        given[variable] = FromEnvironment(variable=variable, value=environment[variable])
+    if path := environment.get(f"{variable}_FILE"):
+        given[f"{variable}_FILE"] = FromFile(path=Path(path))
+    if command := environment.get(f"{variable}_COMMAND"):
+        given[f"{variable}_COMMAND"] = FromCommand(command=command)
     return given

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,10 @@ class Common:
     def warn(self, text: str) -> None:
         """Tell the user on stderr, beside whatever the command prints."""
         click.echo(json.dumps({"warning": text}) if self.json else f"warning: {text}", err=True)
+
+    def naming(self, url: str) -> "Common":
+        """The same, for the repository at `url`."""
+        return replace(self, options=replace(self.options, repository=url))
 
     def repository(self) -> RepositorySettings:
         """Settings of an existing repository; asks for its passphrase if nothing else gives it."""
@@ -143,7 +148,9 @@ def _remember(context: click.Context, parameter: click.Parameter, value: Any) ->
 _SHARED: dict[str, Any] = {"expose_value": False, "callback": _remember}
 
 
+@cache
 def _ask_once() -> str:
+    """For all repositories of one command."""
     return str(click.prompt("Passphrase", hide_input=True, err=True, default="", show_default=False))
 
 

@@ -24,6 +24,7 @@ _COMMANDS = [
     Stub("backup", "holdfast.cli.backup:backup", "Protect machines, or plain disk images."),
     Stub("point", "holdfast.cli.point:point", "See restore points."),
     Stub("restore", "holdfast.cli.restore:restore", "Bring disks or machines back."),
+    Stub("copy", "holdfast.cli.copy:copy", "Copy restore points into another repository."),
     Stub("doctor", "holdfast.cli.doctor:doctor", "Check that this computer has what Holdfast needs."),
     Stub("completion", "holdfast.cli.completion:completion", "Print the completion script of a shell."),
 ]

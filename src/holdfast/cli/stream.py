@@ -59,13 +59,14 @@ class Stream:
                 say(printable(line))
 
     @contextmanager
-    def attempt(self, machine: str) -> Iterator[None]:
-        """Within, a failure ends the work on this machine and is told, but the next machine gets its turn."""
+    def attempt(self, machine: str, *, machine_id: str | None = None, point: str | None = None) -> Iterator[None]:
+        """Within, a failure ends the work on this machine or point and is told, but the next one gets its turn."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - one machine's trouble must not leave the others unprotected
             self.statuses.append(exit_status(error))
-            self.results.append({"machine": machine, "machine_id": None, "point": None, "error": error_shape(error)})
+            failed = {"machine": machine, "machine_id": machine_id, "point": point, "error": error_shape(error)}
+            self.results.append(failed)
             report(error, as_json=self.common.json, with_traceback=self.common.verbose)
 
     @property

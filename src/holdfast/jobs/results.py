@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from holdfast.core.point import CaptureKind, Consistency
+
+CopyMethod = Literal["taken-over", "cut-anew"]
+"""Whether records are sealed anew as they are, or disks are decoded, cut and named with the target's keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,4 +73,24 @@ class RestoreResult:
     seconds: float
     started: bool
     seconds_to_agent: float | None
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyResult:
+    """A point was copied to `repository`, by comparing it with the point `built_on`, or all of it.
+
+    `sent_bytes` were plain bytes that it did not know, by `stored_bytes` it grew.
+    """
+
+    point: str
+    machine: str
+    machine_id: str
+    captured_at: datetime
+    repository: str
+    method: CopyMethod
+    built_on: str | None
+    sent_bytes: int
+    stored_bytes: int
+    seconds: float
     warnings: tuple[str, ...]

@@ -2,11 +2,12 @@
 
 import secrets
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
+from typing import Protocol
 
 from holdfast.core.errors import DamagedError, FailedError
 from holdfast.core.extents import normalise
@@ -20,8 +21,10 @@ from holdfast.repository import (
     DEFAULT_VERIFY_SHARE,
     Attempt,
     Commit,
+    Lane,
     Repository,
     State,
+    StoredDisk,
     depth_of,
     rewrite,
     write_root,
@@ -41,6 +44,34 @@ class Care:
     verify_share: float = DEFAULT_VERIFY_SHARE
     heal: bool = False
     proof_rounds: int = 30
+
+
+class Worker(Protocol):
+    """Brings one region after the other into the repository; for one thread."""
+
+    def process(self, work: RegionWork) -> tuple[bytes | None, int]:
+        """(the region's leaf, None if it is all zeros; bytes read from the source)."""
+
+    def close(self) -> None:
+        """Give back what was opened."""
+
+
+def _committed_now(draft: RestorePoint, _state: State, now: datetime) -> RestorePoint:
+    return replace(draft, created_at=now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Road:
+    """How what was captured gets into the repository, and which point it becomes there.
+
+    `open_parent` opens a disk of the parent by its root; None: as it stands in the repository. `describe` makes the
+    point of a draft, on the state right below its commit.
+    """
+
+    verb: str = "Backing up"
+    worker: Callable[[Repository, Attempt, Lane], Worker] = RegionWorker
+    open_parent: Callable[[str], StoredDisk] | None = None
+    describe: Callable[[RestorePoint, State, datetime], RestorePoint] = _committed_now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +105,7 @@ def back_up(
     parent: RestorePoint | None,
     care: Care = Care(),
     progress: Progress,
+    road: Road = Road(),
 ) -> BackupOutcome:
     """Store a capture and commit it as a restore point.
 
@@ -83,20 +115,28 @@ def back_up(
     with closing(repository.begin(care.verify_share)) as attempt:
         if care.heal:
             attempt.doubt()
-        return _Backup(capture, repository, attempt, care.proof_rounds, progress).run(parent)
+        return _Backup(capture, repository, attempt, care, progress, road).run(parent)
 
 
 class _Backup:
     """One run of `back_up`."""
 
     def __init__(
-        self, capture: Capture, repository: Repository, attempt: Attempt, proof_rounds: int, progress: Progress
+        self,
+        capture: Capture,
+        repository: Repository,
+        attempt: Attempt,
+        care: Care,
+        progress: Progress,
+        road: Road,
     ) -> None:
         self._capture = capture
         self._repository = repository
         self._attempt = attempt
-        self._proof_rounds = proof_rounds
+        self._proof_rounds = care.proof_rounds
         self._progress = progress
+        self._road = road
+        self._open_parent = road.open_parent or repository.open_disk
         cut = repository.config.cut
         self._planner = Planner(cut.block_bytes, cut.region_bytes)
         self._counting = threading.Lock()
@@ -110,7 +150,7 @@ class _Backup:
         blobs = [planner.blob(blob) if blob is not None else None for blob in (capture.definition, capture.nvram)]
         streams = [stream for _, stream in disks] + [blob for blob in blobs if blob]
         self._total_bytes = sum(stream.expected_bytes for stream in streams)
-        self._progress.step(f"Backing up {capture.machine}")
+        self._progress.step(f"{self._road.verb} {capture.machine}")
         roots = self._store(streams)
         for disk, stream in disks:
             if stream.caught:
@@ -135,7 +175,7 @@ class _Backup:
         if before is None:
             return self._planner.disk(disk, None)
         try:
-            tree = self._repository.open_disk(before.root)
+            tree = self._open_parent(before.root)
             return self._planner.disk(disk, tree, Proof(self._proof_rounds, before.proof))
         except DamagedError:
             self._attempt.doubt()
@@ -172,7 +212,7 @@ class _Backup:
         """What each thread does."""
         with (
             self._attempt.lane() as lane,
-            closing(RegionWorker(self._repository, self._attempt, lane)) as worker,
+            closing(self._road.worker(self._repository, self._attempt, lane)) as worker,
         ):
             for work in shared:
                 leaf, read_bytes = worker.process(work)
@@ -203,6 +243,7 @@ class _Backup:
         Returns the point and the bytes its entry took.
         """
         capture = self._capture
+        made: list[RestorePoint] = []
         draft = RestorePoint(
             id=secrets.token_hex(8),
             machine=capture.machine,
@@ -218,11 +259,13 @@ class _Backup:
 
         def make(state: State, now: datetime) -> Commit:
             _require_kept(state, parent)
-            return Commit(points=[replace(draft, created_at=now)])
+            point = self._road.describe(draft, state, now)
+            made.append(point)
+            return Commit(points=[point])
 
         capture.confirm()
         appended = self._repository.log.append(make, self._attempt.base)
-        return replace(draft, created_at=appended.entry.at), appended.stored_bytes
+        return made[-1], appended.stored_bytes
 
 
 def _require_kept(state: State, parent: RestorePoint | None) -> None:

@@ -1,17 +1,18 @@
 """The deduplicating, encrypted store, and the truth about every restore point.
 
 Inside, imports run downwards too: storage < framing < keys < config, signing, decisions < state < cut, nodes < packs <
-index, log < records, tree < reading, packing < uploading < writer, disk, check < repository.
+index, log < records, tree < reading < frames, packing < uploading < writer, disk, check < repository.
 """
 
 from holdfast.repository.check import CheckReport, CheckScope, Damage, Journal, check_without_key
 from holdfast.repository.cut import Piece
 from holdfast.repository.decisions import Commit
 from holdfast.repository.disk import StoredDisk
+from holdfast.repository.frames import Frame, FrameReader, Lost
 from holdfast.repository.keys import KdfCost
 from holdfast.repository.log import Appended, Head
-from holdfast.repository.nodes import depth_of, encode_leaf
-from holdfast.repository.reading import Layout, ReadRun, RunReader, plan_reads
+from holdfast.repository.nodes import depth_of, encode_leaf, leaf_columns
+from holdfast.repository.reading import Layout, LayoutReader, ReadRun, RunReader, plan_reads
 from holdfast.repository.records import BlockMissingError
 from holdfast.repository.repository import (
     DEFAULT_VERIFY_SHARE,
@@ -37,12 +38,16 @@ __all__ = [
     "CheckScope",
     "Commit",
     "Damage",
+    "Frame",
+    "FrameReader",
     "Head",
     "Journal",
     "KdfCost",
     "Lane",
     "Layout",
+    "LayoutReader",
     "LocalDirectory",
+    "Lost",
     "MemoryStorage",
     "Piece",
     "ReadRun",
@@ -58,6 +63,7 @@ __all__ = [
     "depth_of",
     "encode_leaf",
     "identify",
+    "leaf_columns",
     "open_repository",
     "plan_reads",
     "rewrite",

@@ -11,7 +11,7 @@ from holdfast.repository.keys import Keys
 from holdfast.repository.nodes import decode_leaf, decode_root, leaf_columns
 from holdfast.repository.reading import Layout
 from holdfast.repository.records import Records
-from holdfast.repository.tree import RegionLeaf, leaves, leaves_at
+from holdfast.repository.tree import LeafChange, RegionLeaf, differences, leaves, leaves_at
 
 
 class StoredDisk:
@@ -23,6 +23,11 @@ class StoredDisk:
         self._block = cut.block_bytes
         self._region = cut.region_bytes
         self.root = decode_root(self.read_node(root))
+
+    @property
+    def region_bytes(self) -> int:
+        """What one leaf maps."""
+        return self._region
 
     @property
     def size_bytes(self) -> int:
@@ -40,6 +45,10 @@ class StoredDisk:
     def leaves_at(self, regions: list[int]) -> Iterator[RegionLeaf]:
         """The leaves of these ascending regions."""
         return leaves_at(self.root, regions, self.read_node)
+
+    def changes_since(self, before: "StoredDisk") -> Iterator[LeafChange]:
+        """The regions in which another disk of this repository differs, in order."""
+        return differences(self.root, before.root, self.read_node)
 
     def pieces(self, leaf: bytes | None) -> list[Piece]:
         """A leaf's pieces; none for a region that is all zeros."""

@@ -188,7 +188,8 @@ def wrong_passphrase(url: str) -> DeniedError:
     """The error when no slot opens."""
     return DeniedError(
         f"the passphrase does not open {url}",
-        hint="check HOLDFAST_PASSPHRASE, --passphrase-file or --passphrase-command",
+        hint="check HOLDFAST_PASSPHRASE, --passphrase-file or --passphrase-command; of a copy's target, "
+        "HOLDFAST_TARGET_PASSPHRASE",
         code="wrong-passphrase",
     )
 

@@ -75,20 +75,24 @@ class PackBuilder:
 
         Raises FailedError if a checked record does not decompress to what went in.
         """
-        number = len(self._rows)
         frame = self._compressor.compress(plain)
         if random.random() < self._verify_share:  # noqa: S311 - a sample, not a secret
             _prove(frame, plain)
+        self.add_frame(frame, len(plain), segments)
+
+    def add_frame(self, frame: Bytes, plain_bytes: int, segments: Sequence[tuple[bytes, int]]) -> None:
+        """Append a record that is compressed already."""
+        number = len(self._rows)
         ids = [segment_id for segment_id, _ in segments]
         sizes = [size for _, size in segments]
         contents = b"".join(ids) + np.array(sizes, "<u4").tobytes()
         packed = len(frame) + TAG_BYTES
-        context = record_context(self._keys.repository_id, self._header, number, contents, len(plain), packed)
+        context = record_context(self._keys.repository_id, self._header, number, contents, plain_bytes, packed)
         start = self._used + RECORD_HEAD.size
-        RECORD_HEAD.pack_into(self._buffer, self._used, RECORD_MAGIC, number, packed, len(plain))
+        RECORD_HEAD.pack_into(self._buffer, self._used, RECORD_MAGIC, number, packed, plain_bytes)
         self._sealer.encrypt_into(nonce(number), frame, context, self._buffer[start : start + packed])
         self._used = start + packed
-        self._rows.append((start, packed, len(plain), len(segments)))
+        self._rows.append((start, packed, plain_bytes, len(segments)))
         self._ids += ids
         self._sizes += sizes
 

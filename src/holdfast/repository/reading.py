@@ -21,6 +21,7 @@ from holdfast.repository.records import MAXIMUM_RECORD_BYTES, Records
 
 _JOINED_GAP_BYTES: Final = 128 * 1024
 _RUN_BYTES: Final = 4 * 1024 * 1024
+LARGEST_RUN_BYTES: Final = _RUN_BYTES + 2 * MAXIMUM_RECORD_BYTES
 _BATCH_BYTES: Final = 4 * 1024 * 1024
 _ALIGNMENT: Final = 4096
 """Records begin on a page of memory, so that what writes them can let the device fetch them from there."""
@@ -55,6 +56,13 @@ class ReadRun:
     end: int
     segments: NDArray[np.int64]
     layout: Layout
+
+    def by_record(self) -> Iterator[tuple[int, range]]:
+        """(record, rows of the layout that it holds), in order."""
+        records = np.searchsorted(self.pack.table.firsts, self.segments, "right") - 1
+        edges = [0, *(np.flatnonzero(np.diff(records)) + 1).tolist(), len(records)]
+        for first, last in pairwise(edges):
+            yield int(records[first]), range(first, last)
 
 
 class Plain(NamedTuple):
@@ -116,7 +124,7 @@ class RunReader:
     def __init__(self, records: Records, id_key: bytes) -> None:
         self._records = records
         self._id_key = id_key
-        self._sealed = memoryview(mmap.mmap(-1, _RUN_BYTES + 2 * MAXIMUM_RECORD_BYTES))
+        self._sealed = memoryview(mmap.mmap(-1, LARGEST_RUN_BYTES))
         self._plain = memoryview(mmap.mmap(-1, _BATCH_BYTES))
 
     def read(self, run: ReadRun) -> Iterator[Batch]:
@@ -128,7 +136,7 @@ class RunReader:
             yield Batch((), range(len(run.segments)))
             return
         gathering = _Gathering(self._plain)
-        for number, rows in _by_record(run):
+        for number, rows in run.by_record():
             record = run.pack.table.records[number]
             plain_bytes = min(int(record["plain"]), MAXIMUM_RECORD_BYTES + 1)  # so large a one is refused
             if not gathering.has_room(plain_bytes):
@@ -159,12 +167,29 @@ class RunReader:
             gathering.add(int(run.layout.starts[row]), at, min(end - at, int(run.layout.lengths[row])))
 
 
-def _by_record(run: ReadRun) -> Iterator[tuple[int, range]]:
-    """(record, rows of the run that it holds), in order."""
-    records = np.searchsorted(run.pack.table.firsts, run.segments, "right") - 1
-    edges = [0, *(np.flatnonzero(np.diff(records)) + 1).tolist(), len(records)]
-    for first, last in pairwise(edges):
-        yield int(records[first]), range(first, last)
+class LayoutReader:
+    """Reads whole layouts for one thread, each segment from the first copy that is good."""
+
+    def __init__(self, records: Records, id_key: bytes) -> None:
+        self._records = records
+        self._id_key = id_key
+        self._runs = RunReader(records, id_key)
+
+    def read(self, layout: Layout) -> Iterator[Plain]:
+        """All of it, in any order; each is good until the next step. Raises BlockMissingError."""
+        runs, lost = plan_reads(self._records.index, layout)
+        for run in runs:
+            damaged: list[int] = []
+            for batch in self._runs.read(run):
+                yield from batch.good
+                damaged += batch.damaged
+            yield from self._one_by_one(run.layout.only(np.array(damaged, np.intp)))
+        yield from self._one_by_one(lost)
+
+    def _one_by_one(self, layout: Layout) -> Iterator[Plain]:
+        for segment, start, length in zip(*layout, strict=True):
+            plain = self._records.read(segment.tobytes(), self._id_key)
+            yield Plain(int(start), memoryview(plain)[:length])
 
 
 class _Gathering:

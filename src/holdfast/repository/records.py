@@ -121,6 +121,18 @@ class Records:
 
         A record that says it is larger than any can be is damaged, however long `plain` is.
         """
+        frame = self.open_frame(pack, number, sealed)
+        try:
+            if self._scratch.decompressor.stream_reader(frame).readinto(plain) != len(plain):
+                raise _damaged_record(pack, number)
+        except zstandard.ZstdError as error:
+            raise _damaged_record(pack, number) from error
+
+    def open_frame(self, pack: Pack, number: int, sealed: memoryview) -> memoryview:
+        """The compressed frame of a record, authenticated and of the size its table says. Raises DamagedError.
+
+        The view's memory belongs to this thread's next call.
+        """
         row = pack.table.records[number]
         segments = pack.table.segments_of(number)
         held = slice(segments.start, segments.stop)
@@ -132,10 +144,9 @@ class Records:
             self._sealer(pack).decrypt_into(nonce(number), sealed, context, frame)
             if plain_bytes > MAXIMUM_RECORD_BYTES or zstandard.frame_content_size(frame) != plain_bytes:
                 raise _damaged_record(pack, number)
-            if self._scratch.decompressor.stream_reader(frame).readinto(plain) != plain_bytes:
-                raise _damaged_record(pack, number)
         except (InvalidTag, ValueError, zstandard.ZstdError) as error:
             raise _damaged_record(pack, number) from error
+        return frame
 
     def _entries(self) -> int:
         return len(self.index) + len(self._unlisted)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -61,6 +61,10 @@ class Repository:
     def id(self) -> str:
         """32 hex digits."""
         return self.config.id
+
+    def names_alike(self, other: "Repository") -> bool:
+        """Whether equal disks have equal trees here and there: then records can be taken over as they are."""
+        return self.keys.content_secret == other.keys.content_secret and self.config.cut == other.config.cut
 
     def points(self) -> list[RestorePoint]:
         """The live points, by capture time, as of now."""
@@ -144,11 +148,21 @@ class Repository:
 
 
 def create_repository(
-    storage: Storage, passphrase: bytes, *, cost: KdfCost | None = None, cut: Cut | None = None
+    storage: Storage,
+    passphrase: bytes,
+    *,
+    cost: KdfCost | None = None,
+    cut: Cut | None = None,
+    like: Repository | None = None,
 ) -> Repository:
-    """Make a new repository in an empty storage. The configuration comes last: before it there is no repository."""
+    """Make a new repository in an empty storage. The configuration comes last: before it there is no repository.
+
+    One that is made `like` another names and cuts as that does, under sealing keys of its own.
+    """
     identity = os.urandom(16)
     keys, public = keyring.new_keys(identity)
+    if like is not None:
+        keys, cut = replace(keys, content_secret=like.keys.content_secret), like.config.cut
     now = datetime.now(UTC)
     slot = keyring.wrap(keys, passphrase, cost or KdfCost())
     storage.put("keys/1", [framing.twin(SLOT, slot)])

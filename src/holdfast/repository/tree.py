@@ -17,6 +17,14 @@ class RegionLeaf(NamedTuple):
     leaf: bytes | None
 
 
+class LeafChange(NamedTuple):
+    """A region whose leaf is another than before; None where it is, or was, all zeros."""
+
+    region: int
+    now: bytes | None
+    before: bytes | None
+
+
 def leaves(root: Root, read: ReadNode) -> Iterator[RegionLeaf]:
     """The leaves of a disk in order; regions that are all zeros are left out."""
     if root.top:
@@ -27,6 +35,15 @@ def leaves_at(root: Root, regions: Sequence[int], read: ReadNode) -> Iterator[Re
     """The leaf of each of these ascending regions, reading only the pages above them."""
     yield from _leaves_at(root.top, root.depth, [region for region in regions if region < FAN_OUT**root.depth], read)
     yield from (RegionLeaf(region, None) for region in regions if region >= FAN_OUT**root.depth)
+
+
+def differences(now: Root, before: Root, read: ReadNode) -> Iterator[LeafChange]:
+    """The regions in which two disks differ, in order; what lies below equal nodes is not looked at.
+
+    `read` must know the nodes of both.
+    """
+    these, those = (_Subtree(root.top, root.depth) if root.top else None for root in (now, before))
+    yield from _differences(these, those, max(now.depth, before.depth), 0, read)
 
 
 def write_root(size_bytes: int, region_bytes: int, top: bytes | None, put: PutNode) -> bytes:
@@ -78,6 +95,20 @@ def _children(old: _Subtree | None, level: int, read: ReadNode) -> dict[int, _Su
     if old.level < level:
         return {0: old}
     return {slot: _Subtree(child, level - 1) for slot, child in decode_page(read(old.node), level).items()}
+
+
+def _differences(
+    now: _Subtree | None, before: _Subtree | None, level: int, first: int, read: ReadNode
+) -> Iterator[LeafChange]:
+    if now == before:
+        return
+    if level == 0:
+        yield LeafChange(first, now and now.node, before and before.node)
+        return
+    these, those = _children(now, level, read), _children(before, level, read)
+    span = FAN_OUT ** (level - 1)
+    for slot in sorted(these.keys() | those.keys()):
+        yield from _differences(these.get(slot), those.get(slot), level - 1, first + slot * span, read)
 
 
 def _leaves_below(node: bytes, level: int, first: int, read: ReadNode) -> Iterator[RegionLeaf]:

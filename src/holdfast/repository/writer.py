@@ -108,21 +108,35 @@ class Lane:
             self._add(region, batch)
         return named
 
+    def add(self, plain: memoryview, segments: Sequence[tuple[bytes, int]]) -> None:
+        """Store these segments, (id, size) each, that lie back to back in `plain`, as one record."""
+        self._open_pack().add(plain, segments)
+        self._added(sum(size for _, size in segments))
+
+    def take(self, frame: memoryview, segments: Sequence[tuple[bytes, int]], fresh_bytes: int) -> None:
+        """Store a record of a repository that names alike as it was compressed there; `fresh_bytes` of it are new."""
+        self._open_pack().add_frame(frame, sum(size for _, size in segments), segments)
+        self._added(fresh_bytes)
+
     def _add(self, region: memoryview, batch: Sequence[Piece]) -> None:
         """Store some pieces as one record; neighbours need no copy."""
         block = self._block_bytes
         first, last = batch[0], batch[-1]
         segments = [(piece.id, piece.blocks * block) for piece in batch]
-        total = sum(size for _, size in segments)
-        if (last.end - first.start) * block == total:
+        if (last.end - first.start) * block == sum(size for _, size in segments):
             plain = region[first.start * block : last.end * block]
         else:
             plain = memoryview(b"".join([region[piece.start * block : piece.end * block] for piece in batch]))
+        self.add(plain, segments)
+
+    def _open_pack(self) -> PackBuilder:
         if self._pack is None:
             self._pack = self._attempt.new_pack(DATA)
-        self._pack.add(plain, segments)
-        self._attempt.count_sent(total)
-        if self._pack.full:
+        return self._pack
+
+    def _added(self, fresh_bytes: int) -> None:
+        self._attempt.count_sent(fresh_bytes)
+        if self._pack is not None and self._pack.full:
             self._hand_over()
 
     def _hand_over(self) -> None:

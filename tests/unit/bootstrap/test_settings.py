@@ -67,7 +67,7 @@ def test_options_come_before_the_environment() -> None:
 
 
 def test_each_variable_is_a_source() -> None:
-    assert source(Options(), {"HOLDFAST_PASSPHRASE": "x"}) == FromEnvironment(value="x")
+    assert source(Options(), {"HOLDFAST_PASSPHRASE": "x"}) == FromEnvironment(variable="HOLDFAST_PASSPHRASE", value="x")
     assert source(Options(), {"HOLDFAST_PASSPHRASE_FILE": "/f"}) == FromFile(path=Path("/f"))
     assert source(Options(), {"HOLDFAST_PASSPHRASE_COMMAND": "pass x"}) == FromCommand(command="pass x")
 
@@ -94,7 +94,7 @@ def test_a_person_is_asked_only_if_nothing_else_says() -> None:
     assert asked == FromPerson(ask=ask)
     assert obtain_passphrase(asked) == b"typed"
     told = read_repository_settings(Options(repository="/r"), {"HOLDFAST_PASSPHRASE": "x"}, ask=ask).passphrase
-    assert told == FromEnvironment(value="x")
+    assert told == FromEnvironment(variable="HOLDFAST_PASSPHRASE", value="x")
 
 
 def test_with_nobody_to_ask_the_hint_names_every_source() -> None:
@@ -156,7 +156,7 @@ def test_a_missing_file_an_unreadable_one_and_an_empty_one_are_told_apart(tmp_pa
     with pytest.raises(UsageError, match="is empty"):
         obtain_passphrase(FromFile(path=tmp_path / "empty"))
     with pytest.raises(UsageError, match="is empty"):
-        obtain_passphrase(FromEnvironment(value=""))
+        obtain_passphrase(FromEnvironment(variable="HOLDFAST_PASSPHRASE", value=""))
 
 
 def test_no_representation_shows_the_passphrase() -> None:

@@ -34,13 +34,15 @@ def test_the_commands_of_the_contract_are_there() -> None:
     assert set(LEAVES) == {
         ("repository", "create"), ("repository", "info"), ("repository", "check"),
         ("machine", "list"), ("backup",), ("point", "list"), ("point", "show"),
-        ("restore", "disk"), ("restore", "machine"), ("doctor",), ("completion",),
+        ("restore", "disk"), ("restore", "machine"), ("copy", "run"), ("copy", "status"), ("doctor",), ("completion",),
     }  # fmt: skip
 
 
 def test_what_streams_says_so_even_if_it_cannot_be_parsed() -> None:
     streaming = {path for path, command in LEAVES.items() if isinstance(command, StreamCommand)}
-    assert streaming == {("backup",), ("repository", "check"), ("restore", "disk"), ("restore", "machine")}
+    assert streaming == {
+        ("backup",), ("repository", "check"), ("restore", "disk"), ("restore", "machine"), ("copy", "run"),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
