@@ -297,6 +297,7 @@ def test_a_whole_repository_is_checked_and_said_to_be_whole(protected: Protected
     assert (done.status, done.err, done.end["state"]) == (0, "", "done")
     assert set(report) == {
         "ok", "level", "proves", "objects", "read_bytes", "packs_read", "packs_resumed", "damage",
+        "marks",
     }  # fmt: skip
     assert (report["ok"], report["level"], report["damage"]) == (True, "full", [])
     assert report["read_bytes"] > protected.first["stored_bytes"]

@@ -15,6 +15,7 @@ _EXAMPLES = """
 holdfast repository check --repository /srv/backup
 holdfast repository check --level sample --share 10
 holdfast repository check --level full --resume
+holdfast repository check --mark
 holdfast repository check --level keyless --repository /srv/backup
 """
 _HEADINGS = ("OBJECT", "DAMAGE", "MACHINE", "POINT", "DISK", "OFFSET", "LENGTH")
@@ -37,6 +38,11 @@ _HEADINGS = ("OBJECT", "DAMAGE", "MACHINE", "POINT", "DISK", "OFFSET", "LENGTH")
     help="How much `sample` reads; what was not proved for longest comes first.",
 )
 @click.option("--resume", is_flag=True, help="Go on where an interrupted check of the same level stopped.")
+@click.option(
+    "--mark",
+    is_flag=True,
+    help="Let the repository remember which records are damaged: the next backups store anew what disks still hold.",
+)
 @click.pass_context
 def check(context: click.Context, /, **said: Any) -> int:
     """Prove that what is stored is as it was written.
@@ -46,21 +52,24 @@ def check(context: click.Context, /, **said: Any) -> int:
     """
     scope = CheckScope(level=said["level"], share=said["share"] / 100, resume=said["resume"])
     with stream(Common.of(context)) as run:
-        report = _checked(run, scope)
+        report = _checked(run, scope, mark=said["mark"])
         run.result(report, _lines(report))
         if not report.ok:
             raise _damaged(report)
     return run.exit_status
 
 
-def _checked(run: Stream, scope: CheckScope) -> CheckReport:
+def _checked(run: Stream, scope: CheckScope, *, mark: bool) -> CheckReport:
     """By the keys if a passphrase is given or needed, else without."""
-    if scope.level == "keyless" and (bare := run.common.storage()):
+    if scope.level == "keyless" and not mark and (bare := run.common.storage()):
         with run.watch(bare.url, kind="repository") as progress:
             return check_without_key(bare, scope, progress)
     settings = run.common.repository()
     with open_repository(settings, run.warn) as opened, run.watch(opened.storage.url, kind="repository") as progress:
-        return opened.check(progress, scope, check_journal(settings.cache, opened.id, scope))
+        report = opened.check(progress, scope, check_journal(settings.cache, opened.id, scope))
+        if mark:
+            opened.mark(report.marks)
+        return report
 
 
 def _damaged(report: CheckReport) -> DamagedError:
@@ -68,8 +77,8 @@ def _damaged(report: CheckReport) -> DamagedError:
     hint = (
         "a check with the passphrase says which points this hurts"
         if report.level == "keyless"
-        else "points that are not named restore exactly; back up the machines again with --heal: "
-        "what they still hold is stored anew, for the older points too"
+        else "points that are not named restore exactly; with --mark the next backups of the machines store anew "
+        "what their disks still hold, for the older points too"
     )
     return DamagedError(f"the repository is damaged: {findings}", hint=hint)
 

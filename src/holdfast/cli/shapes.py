@@ -7,8 +7,9 @@ from holdfast.core.point import RestorePoint
 
 
 def point_shape(point: RestorePoint, repository_id: str) -> dict[str, Any]:
-    """The contract's fields. A disk's mark is its platform's own affair and stays out."""
+    """The contract's fields. What only the next backup needs stays out."""
     shape: dict[str, Any] = plain(point)
+    del shape["base"]
     for disk in shape["disks"]:
-        del disk["mark"]
+        del disk["mark"], disk["proof"]
     return {**shape, "repository": repository_id}

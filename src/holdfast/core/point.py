@@ -39,7 +39,10 @@ class Definition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestorePoint:
-    """One committed point. Times are aware and in UTC; `captured_at` is the instant of the freeze."""
+    """One committed point. Times are aware and in UTC; `captured_at` is the instant of the freeze.
+
+    `base` is the number of the log's last entry when its backup began: of what was decided later it knows nothing.
+    """
 
     id: str
     machine: str
@@ -52,6 +55,7 @@ class RestorePoint:
     definition: Definition
     verified_share: float
     state: PointState = "live"
+    base: int = 0
 
     @property
     def capture(self) -> CaptureKind:

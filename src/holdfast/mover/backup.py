@@ -145,6 +145,8 @@ class _Backup:
 
     def run(self, parent: RestorePoint | None) -> BackupOutcome:
         capture, planner = self._capture, self._planner
+        if lost := self._attempt.damaged.unmarked:
+            self._progress.warning(_loss(lost))
         built_on = None if self._attempt.doubting else parent
         disks = [(disk, self._plan(disk, built_on)) for disk in capture.disks]
         blobs = [planner.blob(blob) if blob is not None else None for blob in (capture.definition, capture.nvram)]
@@ -170,13 +172,15 @@ class _Backup:
         )
 
     def _plan(self, disk: CapturedDisk, parent: RestorePoint | None) -> Stream:
-        """A disk's changes to the parent's tree; all of the disk where there is no such tree, or no sound one."""
+        """A disk's changes to the parent's tree, and what that tree lacks; all of it where there is no sound one."""
         before = parent.disk(disk.name) if parent and disk.capture == "incremental" else None
-        if before is None:
+        if parent is None or before is None:
             return self._planner.disk(disk, None)
+        damaged = self._attempt.damaged
         try:
             tree = self._open_parent(before.root)
-            return self._planner.disk(disk, tree, Proof(self._proof_rounds, before.proof))
+            lacking = damaged.regions_of(tree) if damaged.is_news_since(parent.base) else ()
+            return self._planner.disk(disk, tree, lacking, Proof(self._proof_rounds, before.proof))
         except DamagedError:
             self._attempt.doubt()
             return self._planner.disk(disk, None)
@@ -255,6 +259,7 @@ class _Backup:
             disks=disks,
             definition=definition,
             verified_share=self._attempt.verify_share,
+            base=self._attempt.base,
         )
 
         def make(state: State, now: datetime) -> Commit:
@@ -292,6 +297,13 @@ def _point_disk(disk: CapturedDisk, stream: Stream, root: bytes, parent: Restore
 
 def _why_not_built_on(stream: Stream) -> str:
     return "not all of its changes were told" if stream.caught else "the point before cannot be built on"
+
+
+def _loss(records: int) -> str:
+    return (
+        f"the repository has lost packs with {records} records: what disks still hold of them is stored anew; "
+        "`holdfast repository check --mark` says which points that hurts, and remembers it"
+    )
 
 
 def _alarm(disk: str, stream: Stream) -> str:

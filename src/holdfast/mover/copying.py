@@ -129,6 +129,7 @@ class _Copy:
             disks=tuple(replace(disk, root=roots[disk.name]) for disk in self._point.disks),
             definition=draft.definition,
             verified_share=draft.verified_share,
+            base=draft.base,
         )
 
     def _taking(self, target: Repository, attempt: Attempt, lane: Lane) -> Worker:

@@ -4,8 +4,9 @@ A region is read whole, or, where the parent point's tree and the changes since 
 of the rest is read all the same, another share each time, and compared: a change list that lies does not lie for ever.
 """
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from holdfast.core.errors import FailedError
 from holdfast.core.extents import Extent, align_outward, intersect, normalise, split_by, total_bytes
@@ -115,8 +116,16 @@ class Planner:
         """A small thing."""
         return self._whole(BytesSource(content), [Extent(0, len(content))] if content else [])
 
-    def disk(self, disk: CapturedDisk, parent: StoredDisk | None, proof: Proof = NO_PROOF) -> Stream:
+    def disk(
+        self,
+        disk: CapturedDisk,
+        parent: StoredDisk | None,
+        lacking: Collection[int] = (),
+        proof: Proof = NO_PROOF,
+    ) -> Stream:
         """A disk's changes if they and the parent's tree are known and fit together, else all it holds.
+
+        `lacking` are regions of which the parent has lost something: they are read whole, whether they changed or not.
 
         Raises DamagedError if the parent's pages above the changes are damaged, FailedError if the capture contradicts
         itself.
@@ -135,11 +144,13 @@ class Planner:
             return self._whole(disk, data)
         stream = Stream(disk, data, parent, expected_bytes=total_bytes(intersect(changed, data)))
         proving = {region for region in held if proof.falls_on(region)}
-        rows = list(parent.leaves_at(sorted({*touched, *proving})))
-        stream.work = (
+        again = (RegionWork(stream, region, held.get(region, ())) for region in sorted(lacking))
+        rows = list(parent.leaves_at(sorted({*touched, *proving} - {*lacking})))
+        edits = (
             RegionWork(stream, region, held.get(region, ()), touched.get(region, ()), leaf, region in proving)
             for region, leaf in rows
         )
+        stream.work = chain(again, edits)
         return stream
 
     def start_over(self, stream: Stream) -> None:

@@ -1,7 +1,7 @@
 """The deduplicating, encrypted store, and the truth about every restore point.
 
 Inside, imports run downwards too: storage < framing < keys < config, signing, decisions < state < cut, nodes < packs <
-index, log < records, tree < reading < frames, packing < uploading < writer, disk, check < repository.
+index, log < records, tree < reading < disk < frames, damaged, packing < uploading < writer, check < repository.
 """
 
 from holdfast.repository.check import CheckReport, CheckScope, Damage, Journal, check_without_key

@@ -96,11 +96,11 @@ class Records:
             if self._entries() == known:
                 raise BlockMissingError(wanted, failure)
 
-    def lacks_packs(self) -> bool:
-        """Whether the storage has lost a pack that the index lists, or cut one short: one listing, no reading."""
+    def lost_packs(self) -> list[Pack]:
+        """Packs of the index that the storage has lost, or cut short: one listing, no reading."""
         listed = list(self.index.packs)  # before the listing, which then has all of them unless they are lost
         sizes = {stored.name: stored.size for stored in self.storage.list("packs/")}
-        return any(sizes.get(pack.object) != pack.size for pack in listed)
+        return [pack for pack in listed if sizes.get(pack.object) != pack.size]
 
     def is_readable(self, wanted: bytes, id_key: bytes) -> bool:
         """Whether a good copy of this id is left."""

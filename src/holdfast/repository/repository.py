@@ -13,9 +13,11 @@ from holdfast.core.selection import in_order
 from holdfast.repository import config as configuration
 from holdfast.repository import framing
 from holdfast.repository import keys as keyring
-from holdfast.repository.check import EVERYTHING, Check, CheckReport, CheckScope, Journal
+from holdfast.repository.check import EVERYTHING, Check, CheckReport, CheckScope, Journal, Marks
 from holdfast.repository.config import FORMAT, Config, Cut
 from holdfast.repository.cut import Cutter
+from holdfast.repository.damaged import DamagedRecords
+from holdfast.repository.decisions import Damage, Repaired
 from holdfast.repository.disk import StoredDisk
 from holdfast.repository.framing import SLOT
 from holdfast.repository.keys import KdfCost, Keys
@@ -112,19 +114,17 @@ class Repository:
     def begin(self, verify_share: float = DEFAULT_VERIFY_SHARE) -> Attempt:
         """Begin to write. The log is read before the index is loaded: nothing later can be relied on unseen.
 
-        If packs have been lost, the attempt begins in doubt. Raises RefusedError if a newer program's rules for writers
-        hold here.
+        It does not rely on records that are marked as damaged, nor on packs that have been lost. Raises RefusedError if
+        a newer program's rules for writers hold here.
         """
         configuration.require_writable(self.config)
         self._complete_configuration()
-        base = self.log.read().number
+        state = self.log.read()
         self.records.load_index()
         self.log.require_entry(self.records.base)
-        lost = self.records.lacks_packs()
-        attempt = Attempt(self.records, self.config, self._claims, base=base, share=verify_share)
-        if lost:
-            attempt.doubt()
-        return attempt
+        lost = [pack for pack in self.records.lost_packs() if pack.name not in state.condemned]
+        damaged = DamagedRecords(self.records.index, state.damaged, lost)
+        return Attempt(self.records, self.config, self._claims, base=state.number, damaged=damaged, share=verify_share)
 
     def check(self, progress: Progress, scope: CheckScope = EVERYTHING, journal: Journal | None = None) -> CheckReport:
         """Prove what is stored, by default every byte. Never raises for damage: it reports it.
@@ -132,6 +132,15 @@ class Repository:
         `journal` remembers on this computer when which pack was proved.
         """
         return Check(self.storage, self.config, self.keys, scope, progress).run(journal or Journal())
+
+    def mark(self, marks: Marks) -> None:
+        """Let the log say which records count for nothing, and which count again: the next backups act on that."""
+        if marks.damaged:
+            damaged = {pack: list(numbers) for pack, numbers in marks.damaged.items()}
+            self.log.append(lambda _state, _now: Damage(records=damaged))
+        if marks.repaired:
+            repaired = {pack: list(numbers) for pack, numbers in marks.repaired.items()}
+            self.log.append(lambda _state, _now: Repaired(records=repaired))
 
     def _seen(self, points: Iterable[str]) -> list[RestorePoint]:
         """These points as lists show them."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from holdfast.repository.config import Config
 from holdfast.repository.cut import Piece
+from holdfast.repository.damaged import DamagedRecords
 from holdfast.repository.index import Pack
 from holdfast.repository.packing import PackBuilder
 from holdfast.repository.packs import DATA, NODES, PackType
@@ -148,10 +149,13 @@ class Lane:
 class Attempt:
     """One backup's writing. Ends with `close`, whatever happened; only `Log.commit` makes anything of it visible."""
 
-    def __init__(self, records: Records, config: Config, claims: Claims, *, base: int, share: float) -> None:
+    def __init__(
+        self, records: Records, config: Config, claims: Claims, *, base: int, damaged: DamagedRecords, share: float
+    ) -> None:
         self.keys = records.keys
         self.config = config
         self.base = base
+        self.damaged = damaged
         self.verify_share = share
         self.sent_bytes = 0
         self._records = records
@@ -232,7 +236,7 @@ class Attempt:
 
     def _is_known(self, ids: Sequence[bytes], id_key: bytes) -> NDArray[np.bool_]:
         """Which of these ids the repository has."""
-        known = self._records.index.places(ids)[:, 0] >= 0
+        known = self.damaged.spare(ids)
         if self.doubting:
             for at in known.nonzero()[0].tolist():
                 known[at] = self._records.is_readable(ids[at], id_key)

@@ -10,7 +10,17 @@ Inside: report, listing < findings, journal < selection, reading < small, packs,
 
 from holdfast.repository.check.journal import Journal
 from holdfast.repository.check.keyless import check_without_key
-from holdfast.repository.check.report import EVERYTHING, CheckReport, CheckScope, Damage, Level
+from holdfast.repository.check.report import EVERYTHING, CheckReport, CheckScope, Damage, Level, Marks
 from holdfast.repository.check.run import Check
 
-__all__ = ["EVERYTHING", "Check", "CheckReport", "CheckScope", "Damage", "Journal", "Level", "check_without_key"]
+__all__ = [
+    "EVERYTHING",
+    "Check",
+    "CheckReport",
+    "CheckScope",
+    "Damage",
+    "Journal",
+    "Level",
+    "Marks",
+    "check_without_key",
+]

@@ -9,11 +9,15 @@ from holdfast.repository.index import Pack
 
 @dataclass(slots=True)
 class Findings:
-    """Filled by one thread. `records` are (pack's name, record's number) of records that cannot be had."""
+    """Filled by one thread. `records` are (pack's name, record's number) of records that cannot be had.
+
+    `read` are the packs of which every byte was looked at.
+    """
 
     objects: dict[str, DamageKind] = field(default_factory=dict)
     records: set[tuple[str, int]] = field(default_factory=set)
     hurt_packs: set[str] = field(default_factory=set)
+    read: set[str] = field(default_factory=set)
 
     def note(self, name: str, kind: DamageKind) -> None:
         """An object is not as written. The first thing said of it counts."""

@@ -1,7 +1,7 @@
 """What a check is asked, and what it says."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 Level = Literal["structure", "keyless", "sample", "full"]
@@ -53,11 +53,23 @@ class Damage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Marks:
+    """Records, by their packs' names, that the log does not know to be damaged; and that it wrongly takes for such."""
+
+    damaged: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    repaired: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self.damaged or self.repaired)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckReport:
     """The outcome of a check; `ok` means no damage.
 
     `proves` says in words what follows from an `ok`. `packs_read` packs were read now; `packs_resumed` had been proved
-    by the interrupted check that this one continued.
+    by the interrupted check that this one continued. `marks` are what the log does not know of this yet.
     """
 
     ok: bool
@@ -68,6 +80,7 @@ class CheckReport:
     packs_read: int
     packs_resumed: int
     damage: tuple[Damage, ...]
+    marks: Marks = field(default_factory=Marks)
 
 
 def joined(damages: Iterable[Damage]) -> Iterator[Damage]:

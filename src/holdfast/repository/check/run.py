@@ -9,6 +9,7 @@ from holdfast.repository import config as configuration
 from holdfast.repository.check.findings import Findings
 from holdfast.repository.check.journal import Journal
 from holdfast.repository.check.listing import Listing, pack_of, sorted_out
+from holdfast.repository.check.marks import plan_marks
 from holdfast.repository.check.packs import PackProof, PackProver, Prove, read_packs
 from holdfast.repository.check.reach import Reach
 from holdfast.repository.check.report import PROVES, CheckReport, CheckScope, joined
@@ -58,6 +59,7 @@ class Check:
             packs_read=len(plan.packs),
             packs_resumed=plan.resumed,
             damage=damage,
+            marks=plan_marks(self._findings, self._log.state),
         )
 
     def _survey(self) -> Listing:
@@ -97,6 +99,7 @@ class Check:
         prover = PackProver(self._storage, self._records, listed)
         for proof in read_packs(plan, self._proof(prover), self._scope, journal, self._progress):
             self._take(proof, listed)
+            self._findings.read.add(pack_of(proof.stored.name))
         planned = {stored.name for stored in plan.packs}
         for stored in packs:
             if stored.name not in planned:
