@@ -5,8 +5,8 @@ import random
 from pathlib import Path
 
 from holdfast.repository import LocalDirectory, create_repository, open_repository
-from tests.e2e.command import PASSPHRASE, Site
-from tests.support.repositories import CHEAP
+from tests.e2e.command import PASSPHRASE, Finished, Site
+from tests.support.repositories import CHEAP, restored
 
 MIB = 1 << 20
 
@@ -42,11 +42,11 @@ def test_points_are_copied_once_and_restore_from_there(tmp_path: Path) -> None:
     again = site.run("copy", "run", site.repository, offsite, "--json")
     assert (again.status, again.end["results"]) == (0, [])
     output = tmp_path / "out.raw"
-    restored = site.run(
+    back = site.run(
         *("restore", "disk", "web@latest", "--disk", "vda", "--output", output, "--repository", offsite),
         HOLDFAST_PASSPHRASE="other",
     )
-    assert restored.status == 0, restored.err
+    assert back.status == 0, back.err
     assert output.read_bytes() == (tmp_path / "disk.raw").read_bytes()
 
 
@@ -101,3 +101,65 @@ def test_a_failed_point_is_told_and_the_others_are_copied(tmp_path: Path) -> Non
     assert all(each["point"] for each in failed)
     assert copied["point"] == sound["point"]
     assert [point.id for point in open_repository(LocalDirectory.open(offsite), b"other").points()] == [sound["point"]]
+
+
+def also(site: Site, image: Path, *urls: Path) -> Finished:
+    options: list[str | Path] = [word for url in urls for word in ("--also-to", url)]
+    return site.run("backup", "--name", "web", "--image", f"vda={image}", *options, "--json")
+
+
+def test_one_read_protects_in_several_repositories(tmp_path: Path) -> None:
+    site, offsite = a_site(tmp_path)
+    vault = tmp_path / "vault"
+    create_repository(LocalDirectory.create(vault), b"other", cost=CHEAP)
+    done = also(site, tmp_path / "disk.raw", offsite, vault)
+    assert done.status == 0, done.err
+    results = done.end["results"]
+    assert [each["repository"] for each in results] == [str(site.repository), str(offsite), str(vault)]
+    assert {each["point"] for each in results} == {results[0]["point"]}
+    assert [each["read_bytes"] > 0 for each in results] == [True, False, False]
+    assert all(each.keys() == results[0].keys() for each in results)
+    for place in (offsite, vault):
+        repository = open_repository(LocalDirectory.open(place), b"other")
+        (point,) = repository.points()
+        assert point.id == results[0]["point"]
+        assert restored(repository, point) == (tmp_path / "disk.raw").read_bytes()
+
+
+def test_a_second_repository_that_fails_loses_the_first_nothing(tmp_path: Path) -> None:
+    site, offsite = a_site(tmp_path)
+    done = also(site, tmp_path / "disk.raw", tmp_path / "nowhere", offsite)
+    assert (done.status, done.end["state"]) == (3, "warnings")
+    missing, first, second = done.end["results"]
+    assert (missing["repository"], missing["error"]["kind"]) == (str(tmp_path / "nowhere"), "notfound")
+    assert first["point"] == second["point"]
+    assert "nowhere" in done.err
+    packs = offsite / "packs"
+    packs.rename(offsite / "other")
+    packs.write_bytes(b"no directory")
+    done = also(site, tmp_path / "disk.raw", offsite)
+    assert done.status == 3
+    kept, failed = done.end["results"]
+    assert kept["repository"] == str(site.repository)
+    assert failed["repository"] == str(offsite)
+    assert failed["error"]
+    assert json.loads(site.run("point", "list", "--json").out)[-1]["id"] == kept["point"]
+
+
+def test_where_the_first_repository_fails_the_next_takes_the_machine(tmp_path: Path) -> None:
+    site, offsite = a_site(tmp_path)
+    (site.repository / "index").rename(site.repository / "other")
+    (site.repository / "index").write_bytes(b"no directory")
+    done = also(site, tmp_path / "disk.raw", offsite)
+    assert done.status == 3, done.err
+    by_place = {each["repository"]: each for each in done.end["results"]}
+    assert by_place[str(site.repository)]["error"]
+    assert by_place[str(offsite)]["read_bytes"] > 0
+    (point,) = open_repository(LocalDirectory.open(offsite), b"other").points()
+    assert point.id == by_place[str(offsite)]["point"]
+
+
+def test_a_machine_that_nobody_can_take_is_a_failure(tmp_path: Path) -> None:
+    site, offsite = a_site(tmp_path)
+    done = also(site, tmp_path / "none.raw", offsite)
+    assert (done.status, done.end["state"]) == (4, "failed")

@@ -21,7 +21,7 @@ from tests.e2e.command import PASSPHRASE, Site
 MIB = 1 << 20
 
 RESULT = {
-    "machine", "machine_id", "point", "captured_at", "consistency", "freeze_ms", "seconds", "read_bytes",
+    "machine", "machine_id", "point", "repository", "captured_at", "consistency", "freeze_ms", "seconds", "read_bytes",
     "proved_bytes", "sent_bytes", "stored_bytes", "capture", "disks", "warnings",
 }  # fmt: skip
 POINT = {

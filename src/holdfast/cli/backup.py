@@ -1,7 +1,8 @@
 """`holdfast backup`: protect machines of a hypervisor, or plain disk images."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,14 +11,16 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from holdfast.bootstrap.settings import CONNECT, find_connection
+from holdfast.bootstrap.settings import CONNECT, find_connection, read_target_settings
 from holdfast.bootstrap.wiring import capture_images, connect, open_repository
 from holdfast.cli.common import Common
 from holdfast.cli.output import size_text
 from holdfast.cli.parameters import ByteSize, named_images
 from holdfast.cli.stream import Stream, StreamCommand, stream
-from holdfast.core.errors import UsageError
+from holdfast.core.errors import HoldfastError, UsageError
 from holdfast.core.ports import CaptureOptions
+from holdfast.core.progress import Progress
+from holdfast.jobs.everywhere import bring_along, protect_in_first
 from holdfast.jobs.protect import protect_images, protect_machine
 from holdfast.jobs.results import BackupResult
 from holdfast.mover import Care
@@ -26,6 +29,7 @@ from holdfast.repository import Repository
 _EXAMPLES = """
 holdfast backup --connect qemu:///system web01 db01
 holdfast backup --connect qemu:///system --require-quiesce db01
+holdfast backup --connect qemu:///system --also-to /mnt/offsite web01
 holdfast backup --name nas --image system=/srv/nas/root.img --image /srv/nas/data.qcow2
 """
 
@@ -82,6 +86,12 @@ _OF_MACHINES_ONLY = ("connect", "require_quiesce", "no_quiesce", "freeze_timeout
     is_flag=True,
     help="Read everything, and trust nothing stored that has not been read: damage in the repository is stored anew.",
 )
+@click.option(
+    "--also-to",
+    metavar="URL",
+    multiple=True,
+    help="Another repository that is to have the point. Repeatable.",
+)
 @click.pass_context
 def backup(context: click.Context, /, machines: tuple[str, ...], **said: Any) -> int:
     """Protect machines, or plain disk images.
@@ -90,18 +100,42 @@ def backup(context: click.Context, /, machines: tuple[str, ...], **said: Any) ->
     next from its turn. Only what changed since a machine's newest point is read where its disks can tell, and only
     what the repository does not hold yet is stored.
 
-    Ends with 3 if there are warnings, for instance a guest that could not be quiesced.
+    With --also-to the machine is read once, into the first repository that can take it, and the new point is copied to
+    the others (see `copy run`, also for their passphrase). One that fails does not keep the others from having it.
+
+    Ends with 3 if there are warnings: a guest that could not be quiesced, or a repository that did not get the point.
     """
     common = Common.of(context)
     with stream(common) as run:
         wanted = _images_wanted(context, machines, said) or _machines_wanted(machines, said)
-        with open_repository(common.repository(), run.warn) as repository:
+        with _open_all(run, common, said["also_to"]) as repositories:
             match wanted:
                 case _Images():
-                    _protect_images(run, repository, wanted)
+                    _protect_images(run, repositories, wanted)
                 case _Machines():
-                    _protect_machines(run, repository, wanted)
+                    _protect_machines(run, repositories, wanted)
     return run.exit_status
+
+
+@contextmanager
+def _open_all(run: Stream, common: Common, also_to: Sequence[str]) -> Iterator[Sequence[Repository]]:
+    """The repositories to protect in; one that cannot be opened does not keep the others from their turn."""
+    first = common.repository()
+    others = [read_target_settings(first, common.naming(url).options, os.environ) for url in also_to]
+    opened: list[Repository] = []
+    failures: dict[str, HoldfastError] = {}
+    with ExitStack() as stack:
+        for settings in (first, *others):
+            try:
+                opened.append(stack.enter_context(open_repository(settings, run.warn)))
+            except HoldfastError as error:
+                failures[settings.storage.url] = error
+        if not opened:
+            raise next(iter(failures.values()))
+        for url, failure in failures.items():
+            with run.addition(None, repository=url):
+                raise failure
+        yield opened
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,22 +204,42 @@ def _machines_wanted(machines: Sequence[str], said: dict[str, Any]) -> _Machines
     )
 
 
-def _protect_images(run: Stream, repository: Repository, wanted: _Images) -> None:
-    with run.attempt(wanted.name):
-        with run.watch(wanted.name) as progress:
-            captured = capture_images(wanted.name, wanted.disks)
-            result = protect_images(captured, repository, care=wanted.care, progress=progress)
-        run.result(result, _lines(result), warnings=result.warnings)
+def _protect_images(run: Stream, repositories: Sequence[Repository], wanted: _Images) -> None:
+    def protect(repository: Repository, *, progress: Progress) -> BackupResult:
+        captured = capture_images(wanted.name, wanted.disks)
+        return protect_images(captured, repository, care=wanted.care, progress=progress)
+
+    _protect_everywhere(run, repositories, wanted.name, protect, wanted.care)
 
 
-def _protect_machines(run: Stream, repository: Repository, wanted: _Machines) -> None:
-    options = replace(wanted.options, owner=repository.id[:8])
+def _protect_machines(run: Stream, repositories: Sequence[Repository], wanted: _Machines) -> None:
     with connect(wanted.uri) as platform:
-        protect = partial(protect_machine, platform, repository=repository, options=options, care=wanted.care)
         for name in wanted.names:
-            with run.attempt(name):
+
+            def protect(repository: Repository, *, progress: Progress, machine: str = name) -> BackupResult:
+                options = replace(wanted.options, owner=repository.id[:8])
+                return protect_machine(
+                    platform, machine, repository, options=options, care=wanted.care, progress=progress
+                )
+
+            _protect_everywhere(run, repositories, name, protect, wanted.care)
+
+
+def _protect_everywhere(
+    run: Stream, repositories: Sequence[Repository], name: str, protect: Callable[..., BackupResult], care: Care
+) -> None:
+    """Protect one machine in the first repository that takes it, and bring the point to the others."""
+    with run.attempt(name):
+        with run.watch(name) as progress:
+            taken = protect_in_first(repositories, partial(protect, progress=progress))
+        run.result(taken.result, _lines(taken.result), warnings=taken.result.warnings)
+        for repository, failure in taken.failed:
+            with run.addition(name, repository=repository.storage.url):
+                raise failure
+        for repository in taken.others:
+            with run.addition(name, repository=repository.storage.url):
                 with run.watch(name) as progress:
-                    result = protect(name, progress=progress)
+                    result = bring_along(taken, repository, care=care, progress=progress)
                 run.result(result, _lines(result), warnings=result.warnings)
 
 

@@ -5,7 +5,7 @@ failed, interrupted, or with a command line that could not be parsed.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,15 +59,29 @@ class Stream:
                 say(printable(line))
 
     @contextmanager
-    def attempt(self, machine: str, *, machine_id: str | None = None, point: str | None = None) -> Iterator[None]:
-        """Within, a failure ends the work on this machine or point and is told, but the next one gets its turn."""
+    def attempt(self, machine: str, **facts: str) -> Iterator[None]:
+        """Within, a failure ends the work on this machine and is told, but the next one gets its turn.
+
+        `facts` say more of what it was that failed: a point, a repository.
+        """
         try:
             yield
         except Exception as error:  # noqa: BLE001 - one machine's trouble must not leave the others unprotected
-            self.statuses.append(exit_status(error))
-            failed = {"machine": machine, "machine_id": machine_id, "point": point, "error": error_shape(error)}
-            self.results.append(failed)
-            report(error, as_json=self.common.json, with_traceback=self.common.verbose)
+            self._failed(error, exit_status(error), machine, facts)
+
+    @contextmanager
+    def addition(self, machine: str | None, **facts: str) -> Iterator[None]:
+        """The same for work that adds to what is safe already: its failure counts as a warning."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - likewise
+            self._failed(error, WITH_WARNINGS, machine, facts)
+
+    def _failed(self, error: Exception, status: int, machine: str | None, facts: Mapping[str, str]) -> None:
+        self.statuses.append(status)
+        failed = {"machine": machine, "machine_id": None, "point": None, **facts, "error": error_shape(error)}
+        self.results.append(failed)
+        report(error, as_json=self.common.json, with_traceback=self.common.verbose)
 
     @property
     def exit_status(self) -> int:

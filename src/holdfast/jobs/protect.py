@@ -32,7 +32,7 @@ def protect_machine(
     parent = repository.newest_of(machine_id)
     with platform.capture(machine_id, _baseline(parent), options, notes) as capture:
         outcome = _store(capture, repository, parent, care, notes)
-        return _result(capture, outcome, time.monotonic() - began, notes)
+        return _result(capture, repository, outcome, time.monotonic() - began, notes)
 
 
 def protect_images(
@@ -44,7 +44,7 @@ def protect_images(
     with captured as capture:
         parent = repository.newest_of(capture.machine_id)
         outcome = _store(capture, repository, parent, care, notes)
-        return _result(capture, outcome, time.monotonic() - began, notes)
+        return _result(capture, repository, outcome, time.monotonic() - began, notes)
 
 
 def _baseline(parent: RestorePoint | None) -> Baseline | None:
@@ -66,13 +66,16 @@ def _store(
     return outcome
 
 
-def _result(capture: Capture, outcome: BackupOutcome, seconds: float, notes: Notes) -> BackupResult:
+def _result(
+    capture: Capture, repository: Repository, outcome: BackupOutcome, seconds: float, notes: Notes
+) -> BackupResult:
     point = outcome.point
     read = {disk.name: disk.read_bytes for disk in outcome.disks}
     return BackupResult(
         machine=point.machine,
         machine_id=point.machine_id,
         point=point.id,
+        repository=repository.storage.url,
         captured_at=point.captured_at,
         consistency=point.consistency,
         freeze_ms=None if capture.freeze_ms is None else round(capture.freeze_ms, 1),

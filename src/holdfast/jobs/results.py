@@ -23,7 +23,7 @@ class ProtectedDisk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupResult:
-    """A machine was protected: its new point, and what that took.
+    """A machine was protected: its new point in `repository`, and what that took.
 
     `read_bytes` came from the source, `sent_bytes` were plain bytes the repository did not know, by `stored_bytes` the
     repository grew. `proved_bytes` more were read only to be compared. `freeze_ms` is None if nothing was frozen.
@@ -32,6 +32,7 @@ class BackupResult:
     machine: str
     machine_id: str
     point: str
+    repository: str
     captured_at: datetime
     consistency: Consistency
     freeze_ms: float | None
