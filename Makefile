@@ -29,10 +29,12 @@ check:  ## lint, format, types, layers, dead code; seconds, no root
 	.venv/bin/vulture
 
 test: setup  ## every test, on real guests (root); ARGS="-k name" for some
+	@deploy/setup/install-packages.sh s3
 	@deploy/setup/make-venv.sh requirements-dev.lock
 	.venv/bin/python -m pytest $(ARGS)
 
 soak: setup  ## faults and properties again and again from fresh seeds, MINUTES=30 (root)
+	@deploy/setup/install-packages.sh s3
 	@deploy/setup/make-venv.sh requirements-dev.lock
 	@end=$$(( $$(date +%s) + 60 * $(MINUTES) )); \
 	while (( $$(date +%s) < end )); do \

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from uuid import uuid4
 
@@ -136,11 +137,22 @@ class ObjectStore:
             raise FailedError(f"{method} {target}: {error.code} {error.read().decode(errors='replace')}") from error
 
     def storage(
-        self, bucket: str, prefix: str = "", *, endpoint: str = "", user: User = OWNER, patience: Patience | None = None
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        endpoint: str = "",
+        user: User = OWNER,
+        patience: Patience | None = None,
+        **others: Any,
     ) -> ObjectStorage:
-        """The product's own storage over a bucket."""
+        """The product's own storage over a bucket; `others` are settings of S3."""
         settings = S3Settings(
-            region=_REGION, endpoint=endpoint or self.endpoint, path_style=True, credentials=lambda: user.credentials
+            region=_REGION,
+            endpoint=endpoint or self.endpoint,
+            path_style=True,
+            credentials=lambda: user.credentials,
+            **others,
         )
         return open_s3(bucket, prefix, f"s3://{bucket}/{prefix}".rstrip("/"), settings, patience)
 

@@ -15,7 +15,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from holdfast.core.errors import RefusedError
+from holdfast.core.errors import HoldfastError, RefusedError
 from holdfast.repository.storage.answers import meaning
 from holdfast.repository.storage.patience import Patience
 from holdfast.repository.storage.port import (
@@ -110,12 +110,15 @@ class ObjectStorage:
         buffer[:] = memoryview(piece)
 
     def _size(self, name: str) -> int:
-        """Only the answer to a get names its reason; that to a head may be any proxy's 404, so it is not enough."""
+        """An answer to a head has no body to name its reason, and its 404 may be any proxy's: a get asks again."""
         try:
             with meaning(self.url, name):
                 return obstore.head(self._store, name)["size"]
-        except ObjectMissingError:
-            return len(self._read(name))
+        except StorageUnreachableError:
+            raise
+        except HoldfastError:
+            with meaning(self.url, name):
+                return obstore.get(self._store, name).meta["size"]
 
     def _delete(self, name: str) -> None:
         try:
