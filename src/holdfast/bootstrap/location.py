@@ -71,7 +71,7 @@ def _bucket(url: str) -> Bucket:
             hint="keep keys in the shared credentials file and name its section: s3://profile@bucket/prefix",
             code="secret-in-url",
         )
-    segments = prefix.strip("/").split("/") if prefix.strip("/") else []
+    segments = prefix.removesuffix("/").split("/") if prefix else []
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", bucket) or not all(map(_is_segment, segments)):
         raise UsageError(
             f"{url!r} does not name a bucket and a prefix", hint="write it like s3://bucket/prefix", code="bad-url"
