@@ -21,6 +21,7 @@ from pathlib import Path
 from bench.against_export import full_of_a_guest
 from bench.against_peers import against_peers
 from bench.figures import TARGETS, Figure, Measurement
+from bench.fleet import whole_fleet
 from bench.freeze import freezes
 from bench.increments import small_against_huge
 from bench.measure import WrongBytesError, say
@@ -42,7 +43,7 @@ MEASUREMENTS = (
     small_against_huge,
     freezes,
 )
-LONG: tuple[Measurement, ...] = ()
+LONG: tuple[Measurement, ...] = (whole_fleet,)
 """What takes more than minutes, or gigabytes that are kept."""
 _VERSIONS = (
     (str(_HOLDFAST), "--version"),

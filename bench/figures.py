@@ -35,6 +35,8 @@ TARGETS = {
     "restore.throughput_vs_restic": Target(unit="ratio", better="higher", goal=1.5),
     "restore.throughput_vs_borg": Target(unit="ratio", better="higher", goal=1.5),
     "restore.throughput_vs_limit": Target(unit="ratio", better="higher", goal=0.9),
+    "fleet.stored_vs_best_peer": Target(unit="ratio", better="lower", goal=0.85),
+    "fleet.saved_percent": Target(unit="%", better="higher", goal=80),
     "memory.peak_mib": Target(unit="MiB", better="lower", goal=400),
     "freeze.median_ms": Target(unit="ms", better="lower"),
     "freeze.max_ms": Target(unit="ms", better="lower"),

@@ -12,6 +12,7 @@ from bench.measure import run, say
 from bench.site import Site
 
 _APT_SOURCES = ("/etc/apt/sources.list", "/etc/apt/sources.list.d/debian.sources")
+_RELEASE = "bookworm"
 _MMDEBSTRAP = (
     *("unshare", "--mount"),  # so that no mount outlives it, whatever ends it
     *("mmdebstrap", "--mode=root", "--variant=apt", "--dpkgopt=force-unsafe-io", "--aptopt=Acquire::Languages none"),
@@ -27,7 +28,7 @@ class Recipe:
     size_gib: int
     uuid: str
     packages: tuple[str, ...]
-    suite: str = "bookworm"
+    suite: str = _RELEASE
 
     @property
     def file_name(self) -> str:
@@ -83,8 +84,8 @@ def _build(site: Site, recipe: Recipe, path: Path) -> None:
     say(f"building the image {recipe.name} (once)")
     work = site.place(f"build-{recipe.name}")
     tree, draft, cut = work / "tree", work / "draft.raw", work / "cut.raw"
-    sources = [source for source in _APT_SOURCES if Path(source).exists()]
     try:
+        sources = _sources(recipe.suite, work)
         run([*_MMDEBSTRAP, f"--include={','.join(recipe.packages)}", recipe.suite, tree, *sources])
         identity = ("-U", recipe.uuid, "-E", f"hash_seed={recipe.uuid}")
         run(["mke2fs", "-q", "-F", "-t", "ext4", *identity, "-d", tree, draft, f"{recipe.size_gib}G"])
@@ -92,3 +93,14 @@ def _build(site: Site, recipe: Recipe, path: Path) -> None:
         cut.rename(path)
     finally:
         shutil.rmtree(work)
+
+
+def _sources(suite: str, work: Path) -> list[Path]:
+    """This machine's sources of packages, told of another release if need be."""
+    sources = []
+    for known in (Path(name) for name in _APT_SOURCES):
+        if known.exists():
+            source = work / known.name
+            source.write_text(known.read_text().replace(_RELEASE, suite))
+            sources.append(source)
+    return sources

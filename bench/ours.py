@@ -46,6 +46,12 @@ class Holdfast:
         output = directory / "disk.raw"
         return self._stream("restore", "disk", point, "--disk", _DISK, "--output", output), output
 
+    def keep(self, name: str, image: Path) -> Timing:
+        return self.back_up_image(name, image).timing
+
+    def stored_bytes(self) -> int:
+        return self.size_bytes()
+
     def size_bytes(self) -> int:
         return size_of_tree(self._repository)
 

@@ -1,9 +1,35 @@
 """The peers: restic and borg with the settings their users start from; every write is synced inside the timed span."""
 
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from bench.measure import Timing, run, synced
+from bench.measure import Timing, run, size_of_tree, synced
+from bench.site import Site
+
+_BORG_1_4 = "borgbackup==1.4.5"
+
+
+class Keeper(Protocol):
+    """Anything that keeps many states of many disks in one repository."""
+
+    @property
+    def home(self) -> Path: ...
+    def create(self) -> None: ...
+    def keep(self, name: str, image: Path) -> Timing:
+        """Take the image as the newest state of this machine."""
+
+    def stored_bytes(self) -> int: ...
+
+
+def borg_1_4(site: Site) -> Path:
+    """Borg in the newest release of its stable line, built once from the package index."""
+    place = site.images / "borg-1.4"
+    if not (place / "bin/borg").exists():
+        subprocess.run(["python3", "-m", "venv", "--clear", place], check=True)
+        subprocess.run([place / "bin/pip", "install", "-q", _BORG_1_4], check=True)
+    return place / "bin/borg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +43,12 @@ class Restic:
 
     def back_up(self, image: Path) -> Timing:
         return self._run("backup", "--compression", "auto", image)
+
+    def keep(self, name: str, image: Path) -> Timing:
+        return self._run("backup", "--compression", "auto", "--host", name, image)
+
+    def stored_bytes(self) -> int:
+        return size_of_tree(self.home / "repository")
 
     def restore(self, image: Path, directory: Path) -> tuple[Timing, Path]:
         timing = self._run("restore", "latest", "--target", directory)
@@ -34,12 +66,20 @@ class Borg:
 
     home: Path
     options: tuple[str, ...] = ()
+    program: str | Path = "borg"
 
     def create(self) -> None:
         self._run("init", "--encryption", "repokey-blake2", self._repository)
 
     def back_up(self, image: Path) -> Timing:
         return self._run("create", "--compression", "zstd,1", *self.options, f"{self._repository}::one", image)
+
+    def keep(self, name: str, image: Path) -> Timing:
+        archive = f"{self._repository}::{name}-{{now:%s%f}}"
+        return self._run("create", "--compression", "zstd,1", *self.options, archive, image)
+
+    def stored_bytes(self) -> int:
+        return size_of_tree(self._repository)
 
     def restore(self, image: Path, directory: Path) -> tuple[Timing, Path]:
         timing = self._run("extract", "--sparse", f"{self._repository}::one", directory=directory)
@@ -51,4 +91,26 @@ class Borg:
 
     def _run(self, *arguments: str | Path, directory: Path | None = None) -> Timing:
         environment = {"BORG_PASSPHRASE": "bench", "BORG_BASE_DIR": str(self.home)}
-        return run(synced(["borg", *arguments], self.home), environment=environment, directory=directory)
+        return run(synced([self.program, *arguments], self.home), environment=environment, directory=directory)
+
+
+@dataclass(frozen=True, slots=True)
+class Borg2:
+    """A repository of borg's coming version, which the distribution ships as a second program."""
+
+    home: Path
+
+    def create(self) -> None:
+        self._run("rcreate", "--encryption", "repokey-blake2-chacha20-poly1305")
+
+    def keep(self, name: str, image: Path) -> Timing:
+        return self._run("create", "--compression", "zstd,1", f"{name}-{{now:%s%f}}", image)
+
+    def stored_bytes(self) -> int:
+        return size_of_tree(self.home / "repository")
+
+    def _run(self, verb: str, *arguments: str | Path) -> Timing:
+        environment = {"BORG_PASSPHRASE": "bench", "BORG_BASE_DIR": str(self.home)}
+        return run(
+            synced(["borg2", "--repo", self.home / "repository", verb, *arguments], self.home), environment=environment
+        )
