@@ -24,7 +24,7 @@ class Target:
 
 
 TARGETS = {
-    "full.throughput_vs_limit": Target(unit="ratio", better="higher", goal=0.9),
+    "full.throughput_vs_limit": Target(unit="ratio", better="higher", goal=1.0),
     "full.throughput_vs_restic": Target(unit="ratio", better="higher", goal=2.0),
     "full.throughput_vs_borg": Target(unit="ratio", better="higher", goal=1.2),
     "same_again.throughput_vs_b3sum": Target(unit="ratio", better="higher", goal=0.4),
@@ -34,7 +34,8 @@ TARGETS = {
     "increment.seconds_1tib_spread": Target(unit="s", better="lower"),
     "restore.throughput_vs_restic": Target(unit="ratio", better="higher", goal=1.5),
     "restore.throughput_vs_borg": Target(unit="ratio", better="higher", goal=1.5),
-    "restore.throughput_vs_limit": Target(unit="ratio", better="higher", goal=0.9),
+    "restore.throughput_vs_best_peer": Target(unit="ratio", better="higher", goal=2.0),
+    "restore.throughput_vs_limit": Target(unit="ratio", better="higher", goal=1.2),
     "fleet.stored_vs_best_peer": Target(unit="ratio", better="lower", goal=0.85),
     "fleet.saved_percent": Target(unit="%", better="higher", goal=80),
     "memory.peak_mib": Target(unit="MiB", better="lower", goal=400),

@@ -103,14 +103,20 @@ class Borg2:
     def create(self) -> None:
         self._run("rcreate", "--encryption", "repokey-blake2-chacha20-poly1305")
 
+    def back_up(self, image: Path) -> Timing:
+        return self._run("create", "--compression", "zstd,1", "one", image)
+
     def keep(self, name: str, image: Path) -> Timing:
         return self._run("create", "--compression", "zstd,1", f"{name}-{{now:%s%f}}", image)
+
+    def restore(self, image: Path, directory: Path) -> tuple[Timing, Path]:
+        timing = self._run("extract", "--sparse", "one", directory=directory)
+        return timing, directory / image.relative_to("/")
 
     def stored_bytes(self) -> int:
         return size_of_tree(self.home / "repository")
 
-    def _run(self, verb: str, *arguments: str | Path) -> Timing:
+    def _run(self, verb: str, *arguments: str | Path, directory: Path | None = None) -> Timing:
         environment = {"BORG_PASSPHRASE": "bench", "BORG_BASE_DIR": str(self.home)}
-        return run(
-            synced(["borg2", "--repo", self.home / "repository", verb, *arguments], self.home), environment=environment
-        )
+        command = ["borg2", "--repo", self.home / "repository", verb, *arguments]
+        return run(synced(command, self.home), environment=environment, directory=directory)
