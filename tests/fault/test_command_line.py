@@ -138,7 +138,7 @@ def test_each_kind_of_object_damaged_is_exit_1_from_the_check_and_names_it(site:
 
 
 @pytest.mark.parametrize(
-    ("lost", "kind", "status"), [("config*", "notfound", 4), ("keys/1", "damaged", 1), ("log/*1", "damaged", 1)]
+    ("lost", "kind", "status"), [("config*", "notfound", 4), ("keys/1*", "damaged", 1), ("log/*1", "damaged", 1)]
 )
 def test_what_a_repository_cannot_do_without_is_named_when_it_is_gone(
     site: Site, lost: str, kind: str, status: int

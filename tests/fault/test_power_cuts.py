@@ -112,7 +112,7 @@ def test_a_cut_in_any_put_of_a_creation_leaves_no_repository_or_a_whole_one(fate
         outcomes.append("whole")
         assert open_repository(left, PASSPHRASE).points() == []
         require_all_well(left, [], [], tolerated={"config"})
-    assert outcomes == {"kept": ["none", "none", "whole", "whole"]}.get(fate, ["none", "none", "none", "whole"])
+    assert outcomes == {"kept": [*3 * ["none"], "whole", "whole"]}.get(fate, [*4 * ["none"], "whole"])
 
 
 @pytest.mark.parametrize("fate", sorted(FATES))

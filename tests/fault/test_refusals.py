@@ -19,10 +19,13 @@ from holdfast.repository import LocalDirectory, MemoryStorage, Repository, open_
 from holdfast.repository import config as configuration
 from holdfast.repository.config import Config
 from holdfast.repository.framing import CONFIG, ENTRY, SLOT, frame, twin, unframe, untwin
+from holdfast.repository.keyring import slot_names
 from holdfast.repository.storage.port import StorageError
 from tests.support.disks import whole
 from tests.support.repositories import PASSPHRASE, back_up_disks, new_repository, restored
 from tests.support.storage import FaultyStorage
+
+SLOT_NAMES = slot_names(1)
 
 
 @pytest.fixture
@@ -82,7 +85,7 @@ def test_a_wrong_passphrase_is_denied(repository: Repository, storage: MemorySto
 def test_the_keys_of_another_repository_do_not_open_this_one(repository: Repository, storage: MemoryStorage) -> None:
     other = MemoryStorage()
     new_repository(other)
-    storage.objects["keys/1"] = other.objects["keys/1"]
+    storage.objects |= {name: other.objects[name] for name in SLOT_NAMES}
     with pytest.raises(DamagedError, match="keys/1"):
         open_repository(storage, PASSPHRASE)
 
@@ -252,7 +255,7 @@ def test_a_hostile_slot_is_an_error_at_once(
 ) -> None:
     slot = json.loads(untwin(SLOT, storage.objects["keys/1"], "keys/1").payload)
     change(slot)
-    storage.objects["keys/1"] = twin(SLOT, json.dumps(slot).encode())
+    storage.objects |= dict.fromkeys(SLOT_NAMES, twin(SLOT, json.dumps(slot).encode()))
     began = time.monotonic()
     with pytest.raises(HoldfastError) as caught:
         open_repository(storage, PASSPHRASE)
@@ -265,10 +268,10 @@ def test_slots_and_configurations_of_garbage_are_damaged(
     repository: Repository, storage: MemoryStorage, payload: bytes
 ) -> None:
     genuine = storage.objects["keys/1"]
-    storage.objects["keys/1"] = twin(SLOT, payload)
+    storage.objects |= dict.fromkeys(SLOT_NAMES, twin(SLOT, payload))
     with pytest.raises(DamagedError, match="keys/1"):
         open_repository(storage, PASSPHRASE)
-    storage.objects["keys/1"] = genuine
+    storage.objects |= dict.fromkeys(SLOT_NAMES, genuine)
     for name in configuration.NAMES:
         storage.objects[name] = frame(CONFIG, payload)
     with pytest.raises(DamagedError, match="config"):
@@ -306,7 +309,8 @@ def test_a_passphrase_that_needs_more_memory_than_there_is_is_told_as_that(tmp_p
     slot_file = tmp_path / "repository/keys/1"
     slot = json.loads(untwin(SLOT, slot_file.read_bytes(), "keys/1").payload)
     slot["kdf"]["memory_kib"] = 2 * 1024 * 1024
-    slot_file.write_bytes(twin(SLOT, json.dumps(slot).encode()))
+    for name in SLOT_NAMES:
+        (tmp_path / "repository" / name).write_bytes(twin(SLOT, json.dumps(slot).encode()))
     told = subprocess.run(
         [sys.executable, "-c", LITTLE_MEMORY, tmp_path / "repository"], check=True, stdout=subprocess.PIPE, text=True
     )
@@ -324,13 +328,13 @@ def io_error(name: str) -> StorageError:
 def test_what_cannot_be_read_is_served_by_its_second_copy(storage: MemoryStorage) -> None:
     made = new_repository(storage)
     point = back_up_disks(made, [whole(b"content" * 9000)]).point
-    for unreadable in ("config", "config.2", "index/"):
+    for unreadable in ("config", "config.2", "keys/1", "keys/1.2", "index/"):
         faulty = FaultyStorage(storage)
         faulty.unreadable[unreadable] = io_error(unreadable)
         opened = open_repository(faulty, PASSPHRASE)
         assert restored(opened, point) == b"content" * 9000
         report = opened.check(Silence())
-        assert {damage.object.partition("/")[0] for damage in report.damage} == {unreadable.rstrip("/")}
+        assert {damage.object.partition("/")[0] for damage in report.damage} == {unreadable.partition("/")[0]}
 
 
 @pytest.mark.parametrize("unreadable", ["keys/", "log/"])

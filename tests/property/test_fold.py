@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from holdfast.repository import MemoryStorage
 from holdfast.repository import decisions as d
 from holdfast.repository.decisions import Body, Entry
+from holdfast.repository.keyset import KeySet
 from holdfast.repository.state import State, fold
-from tests.support.decisions import START, SetClock, a_point, decide, open_log
+from tests.support.decisions import PUBLIC_KEY, START, SetClock, a_change_of_keys, a_point, decide, open_log
 
 POINTS = ("a", "b", "c")
 PACKS = ("00" * 32, "11" * 32)
@@ -19,6 +20,7 @@ TIMES = st.integers(-3, 12).map(lambda hours: START + timedelta(hours=hours))
 SOME = st.lists(st.sampled_from([*POINTS, "never"]), min_size=1, max_size=3)
 HOLDS = st.sampled_from(["h1", "h2"])
 RECORDS = st.dictionaries(st.sampled_from(PACKS), st.lists(st.integers(0, 2), max_size=2), max_size=2)
+
 
 DECISIONS = st.one_of(
     st.builds(d.Commit, points=st.lists(st.sampled_from(POINTS).map(a_point), min_size=1, max_size=2)),
@@ -35,7 +37,7 @@ DECISIONS = st.one_of(
     st.builds(d.Condemn, packs=st.lists(st.sampled_from(PACKS), max_size=2)),
     st.builds(d.Damage, records=RECORDS),
     st.builds(d.Repaired, records=RECORDS),
-    st.builds(d.Epoch, epoch=st.integers(1, 4)),
+    st.builds(a_change_of_keys, st.integers(1, 4), st.sampled_from([1, 1, 3])),
     st.builds(d.Forged, claimed=st.sampled_from(["purge", "condemn"])),
 )
 HISTORIES = st.lists(st.tuples(TIMES, DECISIONS), max_size=40)
@@ -51,7 +53,7 @@ class Model:
     locks: dict[str, datetime] = field(default_factory=dict)
     condemned: set[str] = field(default_factory=set)
     damaged: set[tuple[str, int]] = field(default_factory=set)
-    epoch: int = 1
+    keys: int = 1  # generation
 
     def take(self, at: datetime, body: Body) -> None:
         match body:
@@ -65,7 +67,7 @@ class Model:
             case d.Repaired():
                 self.damaged -= self.records(body.records)
             case d.Epoch():
-                self.epoch = max(self.epoch, body.epoch)
+                self.keys += body.generation == self.keys + 1 and body.epoch == 1
             case d.Forged():
                 pass
             case _:
@@ -113,7 +115,7 @@ class Model:
             "locks": {point: until for point, until in self.locks.items() if point in standing},
             "condemned": self.condemned,
             "damaged": self.damaged,
-            "epoch": self.epoch,
+            "keys": self.keys,
         }
 
 
@@ -128,7 +130,7 @@ def summary(state: State) -> dict[str, Any]:
         "locks": {name: each.locked_until for name, each in standings.items() if each.locked_until},
         "condemned": set(state.condemned),
         "damaged": set(state.damaged),
-        "epoch": state.epoch,
+        "keys": state.keys.generation,
     }
 
 
@@ -139,7 +141,7 @@ def entries_of(history: list[tuple[datetime, Body]]) -> list[Entry]:
 @given(history=HISTORIES)
 @settings(max_examples=300)
 def test_the_fold_does_what_the_model_does_at_every_step(history: list[tuple[datetime, Body]]) -> None:
-    model, state = Model(), State()
+    model, state = Model(), State(keys=KeySet(signing_key=PUBLIC_KEY))
     for entry in entries_of(history):
         model.take(entry.at, entry.body)
         state = fold(state, [entry])

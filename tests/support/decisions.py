@@ -4,13 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 from holdfast.core.point import Definition, RestorePoint
 from holdfast.repository import Storage
-from holdfast.repository.decisions import Body
+from holdfast.repository.decisions import Body, Epoch, SlotRecord
 from holdfast.repository.keys import Keys, new_keys
 from holdfast.repository.log import Appended, Log
 from holdfast.repository.signing import Signer
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-KEYS, PUBLIC_KEY = new_keys(bytes(range(16)))
+KEYS = new_keys(bytes(range(16)))
+assert KEYS.signing_seed
+PUBLIC_KEY = Signer.of(KEYS.signing_seed).public_key
 
 
 def a_point(name: str, *, machine: str = "web01", captured_at: datetime = START) -> RestorePoint:
@@ -26,6 +28,12 @@ def a_point(name: str, *, machine: str = "web01", captured_at: datetime = START)
         definition=Definition(),
         verified_share=0.0,
     )
+
+
+def a_change_of_keys(generation: int, epoch: int) -> Epoch:
+    """An `epoch` entry that leaves slot 1 alone in force, and hands nobody anything."""
+    slot = SlotRecord(number=1, kind="passphrase", label="", created_at=START, public_key="00" * 32, may_sign=True)
+    return Epoch(generation=generation, epoch=epoch, slots=[slot], signing_key=PUBLIC_KEY)
 
 
 class SetClock:

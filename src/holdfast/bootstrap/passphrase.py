@@ -1,4 +1,7 @@
-"""Where the passphrase comes from. It is never an argument, never logged, and no `repr` shows it."""
+"""Where the secret comes from that opens a repository. It is never an argument, never logged, and no `repr` shows it.
+
+A recovery key is given like a passphrase.
+"""
 
 import os
 import shlex
@@ -6,6 +9,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from holdfast.core.errors import DeniedError, FailedError, NotFoundError, UsageError
 
@@ -33,13 +37,23 @@ class FromEnvironment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FromKeyFile:
+    """A key file: all of its bytes, as they are."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FromPerson:
     """What a person types when asked."""
 
     ask: Callable[[], str]
 
 
-PassphraseSource = FromFile | FromCommand | FromEnvironment | FromPerson
+PassphraseSource = FromFile | FromCommand | FromEnvironment | FromKeyFile | FromPerson
+
+LEAST_KEY_FILE_BYTES: Final = 32
+_MOST_KEY_FILE_BYTES: Final = 1024 * 1024
 
 
 def obtain_passphrase(source: PassphraseSource) -> bytes:
@@ -53,30 +67,40 @@ def obtain_passphrase(source: PassphraseSource) -> bytes:
 def _fetch(source: PassphraseSource) -> tuple[bytes, str]:
     match source:
         case FromFile(path=path):
-            return _read(path), f"the passphrase file {path}"
+            passphrase = _read(path, "passphrase file", "check --passphrase-file or HOLDFAST_PASSPHRASE_FILE")
+            return _without_newline(passphrase), f"the passphrase file {path}"
         case FromCommand(command=command):
             return _run(command), f"what the passphrase command {command!r} printed"
         case FromEnvironment(variable=variable, value=value):
             return os.fsencode(value), f"the passphrase in {variable}"
+        case FromKeyFile(path=path):
+            return read_key_file(path), f"the key file {path}"
         case FromPerson(ask=ask):
             return os.fsencode(ask()), "the passphrase"
 
 
-def _read(path: Path) -> bytes:
+def read_key_file(path: Path) -> bytes:
+    """Its content. Raises UsageError if that is too little for a key, or far too much."""
+    content = _read(path, "key file", "check --key-file or HOLDFAST_KEY_FILE")
+    if not LEAST_KEY_FILE_BYTES <= len(content) <= _MOST_KEY_FILE_BYTES:
+        raise UsageError(
+            f"{path} has {len(content)} bytes and is no key file",
+            hint=f"a key file has {LEAST_KEY_FILE_BYTES} bytes or more, all of them random, and 1 MiB at most",
+            code="key-file",
+        )
+    return content
+
+
+def _read(path: Path, what: str, where: str) -> bytes:
+    code = what.replace(" ", "-")
     try:
-        return _without_newline(path.read_bytes())
+        with path.open("rb") as file:
+            return file.read(_MOST_KEY_FILE_BYTES + 1)
     except FileNotFoundError as error:
-        raise NotFoundError(
-            f"no passphrase file {path}",
-            hint="check --passphrase-file or HOLDFAST_PASSPHRASE_FILE",
-            code="passphrase-file",
-        ) from error
+        raise NotFoundError(f"no {what} {path}", hint=where, code=code) from error
     except OSError as error:
-        raise DeniedError(
-            f"cannot read the passphrase file {path}: {error.strerror}",
-            hint="check its permissions",
-            code="passphrase-file",
-        ) from error
+        message = f"cannot read the {what} {path}: {error.strerror}"
+        raise DeniedError(message, hint="check its permissions", code=code) from error
 
 
 def _run(command: str) -> bytes:

@@ -3,23 +3,48 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from holdfast.bootstrap.buckets import read_s3_settings
 from holdfast.bootstrap.location import Bucket, Location, parse_location
-from holdfast.bootstrap.passphrase import FromCommand, FromEnvironment, FromFile, FromPerson, PassphraseSource
+from holdfast.bootstrap.passphrase import (
+    FromCommand,
+    FromEnvironment,
+    FromFile,
+    FromKeyFile,
+    FromPerson,
+    PassphraseSource,
+)
 from holdfast.core.access import S3Settings
 from holdfast.core.errors import UsageError
 from holdfast.core.sizes import parse_rate
 
 REPOSITORY = "HOLDFAST_REPOSITORY"
-PASSPHRASE = "HOLDFAST_PASSPHRASE"  # noqa: S105 - the variable's name
-TARGET_PASSPHRASE = "HOLDFAST_TARGET_PASSPHRASE"  # noqa: S105
 CONNECT = "HOLDFAST_CONNECT"
 BANDWIDTH = "HOLDFAST_BANDWIDTH"
 
-_PASSPHRASE_HINT = (
-    f"give --passphrase-file or --passphrase-command, or set {PASSPHRASE}, {PASSPHRASE}_FILE or {PASSPHRASE}_COMMAND"
-)
+
+class SecretVariables(NamedTuple):
+    """Names of variables that say where a secret comes from: the passphrase, with its _FILE and _COMMAND, or a file."""
+
+    passphrase: str
+    key_file: str
+    options: str = "--"
+
+    @property
+    def hint(self) -> str:
+        """What to do if nothing says it."""
+        name, option = self.passphrase, self.options
+        return (
+            f"give {option}passphrase-file, {option}passphrase-command or {option}key-file, "
+            f"or set {name}, {name}_FILE, {name}_COMMAND or {self.key_file}"
+        )
+
+
+OWN_SECRET = SecretVariables("HOLDFAST_PASSPHRASE", "HOLDFAST_KEY_FILE")
+NEW_SECRET = SecretVariables("HOLDFAST_NEW_PASSPHRASE", "HOLDFAST_NEW_KEY_FILE", "--new-")
+TARGET_SECRET = SecretVariables("HOLDFAST_TARGET_PASSPHRASE", "HOLDFAST_TARGET_KEY_FILE")
+LIKE_SECRET = SecretVariables("HOLDFAST_LIKE_PASSPHRASE", "HOLDFAST_LIKE_KEY_FILE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +55,16 @@ class Options:
     limit_rate: str | None = None
     passphrase_file: Path | None = None
     passphrase_command: str | None = None
+    key_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSecretOptions:
+    """What the command line said of a secret that is to open a repository from now on."""
+
+    passphrase_file: Path | None = None
+    passphrase_command: str | None = None
+    key_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +97,7 @@ class RepositorySettings:
 
 def is_passphrase_given(options: Options, environment: Mapping[str, str]) -> bool:
     """Whether the command line or the environment says where a passphrase is."""
-    return bool(_from_options(options) or _from_environment(environment, PASSPHRASE))
+    return bool(_from_options(options) or _from_environment(environment))
 
 
 def read_repository_settings(
@@ -74,21 +109,26 @@ def read_repository_settings(
     """
     return RepositorySettings(
         storage=read_storage_settings(options, environment),
-        passphrase=_find_passphrase(options, environment, ask),
+        passphrase=_find_secret(options, environment, ask),
     )
 
 
-def read_target_settings(
-    source: RepositorySettings, options: Options, environment: Mapping[str, str]
+def read_second_settings(
+    first: RepositorySettings, options: Options, environment: Mapping[str, str], variables: SecretVariables
 ) -> RepositorySettings:
-    """Settings of the repository in `options`, to be copied to; its passphrase is the source's unless it has its own.
+    """Settings of a second repository, the one in `options`; its secret is the first one's unless it has its own.
 
     Raises UsageError where something is given twice, or nothing is named.
     """
-    given = _only_one(_from_environment(environment, TARGET_PASSPHRASE))
-    return RepositorySettings(
-        storage=read_storage_settings(options, environment), passphrase=given or source.passphrase
-    )
+    given = _only_one(_from_environment(environment, variables))
+    return RepositorySettings(storage=read_storage_settings(options, environment), passphrase=given or first.passphrase)
+
+
+def find_new_secret(
+    options: NewSecretOptions, environment: Mapping[str, str], ask: Callable[[], str] | None
+) -> PassphraseSource:
+    """Where a new secret comes from. Raises UsageError where something is missing or given twice."""
+    return _find_secret(options, environment, ask, NEW_SECRET)
 
 
 def read_storage_settings(options: Options, environment: Mapping[str, str]) -> StorageSettings:
@@ -132,14 +172,17 @@ def _cache_directory(environment: Mapping[str, str]) -> Path:
     return Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "holdfast"
 
 
-def _find_passphrase(
-    options: Options, environment: Mapping[str, str], ask: Callable[[], str] | None
+def _find_secret(
+    options: Options | NewSecretOptions,
+    environment: Mapping[str, str],
+    ask: Callable[[], str] | None,
+    variables: SecretVariables = OWN_SECRET,
 ) -> PassphraseSource:
-    given = _only_one(_from_options(options) or _from_environment(environment, PASSPHRASE))
+    given = _only_one(_from_options(options, variables.options) or _from_environment(environment, variables))
     if given is not None:
         return given
     if ask is None:
-        raise UsageError("no passphrase given, and no terminal to ask on", hint=_PASSPHRASE_HINT, code="no-passphrase")
+        raise UsageError("no passphrase given, and no terminal to ask on", hint=variables.hint, code="no-passphrase")
     return FromPerson(ask=ask)
 
 
@@ -150,22 +193,28 @@ def _only_one(given: Mapping[str, PassphraseSource]) -> PassphraseSource | None:
     return next(iter(given.values()), None)
 
 
-def _from_options(options: Options) -> dict[str, PassphraseSource]:
+def _from_options(options: Options | NewSecretOptions, prefix: str = "--") -> dict[str, PassphraseSource]:
     given: dict[str, PassphraseSource] = {}
     if options.passphrase_file is not None:
-        given["--passphrase-file"] = FromFile(path=options.passphrase_file)
+        given[f"{prefix}passphrase-file"] = FromFile(path=options.passphrase_file)
     if options.passphrase_command is not None:
-        given["--passphrase-command"] = FromCommand(command=options.passphrase_command)
+        given[f"{prefix}passphrase-command"] = FromCommand(command=options.passphrase_command)
+    if options.key_file is not None:
+        given[f"{prefix}key-file"] = FromKeyFile(path=options.key_file)
     return given
 
 
-def _from_environment(environment: Mapping[str, str], variable: str) -> dict[str, PassphraseSource]:
-    """What `variable` and its two siblings say."""
+def _from_environment(
+    environment: Mapping[str, str], variables: SecretVariables = OWN_SECRET
+) -> dict[str, PassphraseSource]:
     given: dict[str, PassphraseSource] = {}
-    if variable in environment:
-        given[variable] = FromEnvironment(variable=variable, value=environment[variable])
-    if path := environment.get(f"{variable}_FILE"):
-        given[f"{variable}_FILE"] = FromFile(path=Path(path))
-    if command := environment.get(f"{variable}_COMMAND"):
-        given[f"{variable}_COMMAND"] = FromCommand(command=command)
+    name = variables.passphrase
+    if name in environment:
+        given[name] = FromEnvironment(variable=name, value=environment[name])
+    if path := environment.get(f"{name}_FILE"):
+        given[f"{name}_FILE"] = FromFile(path=Path(path))
+    if command := environment.get(f"{name}_COMMAND"):
+        given[f"{name}_COMMAND"] = FromCommand(command=command)
+    if path := environment.get(variables.key_file):
+        given[variables.key_file] = FromKeyFile(path=Path(path))
     return given

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from holdfast import repository
 from holdfast.bootstrap.location import Bucket
+from holdfast.bootstrap.new_secret import obtain_new_secret
 from holdfast.bootstrap.passphrase import obtain_passphrase
 from holdfast.bootstrap.remembered import remembering
 from holdfast.bootstrap.settings import RepositorySettings, StorageSettings
@@ -44,13 +45,14 @@ def open_repository(settings: RepositorySettings, warn: Callable[[str], None]) -
         yield opened
 
 
-def create_repository(settings: RepositorySettings) -> repository.Repository:
-    """Make a repository. The passphrase is obtained first, so that nothing is made without one.
+def create_repository(settings: RepositorySettings, like: repository.Repository | None = None) -> repository.Repository:
+    """Make a repository, `like` another if one is given. The secret is obtained first: nothing is made without one.
 
     Raises RefusedError if the place is not empty, NotFoundError if a directory's parent or a bucket is missing.
     """
-    passphrase = obtain_passphrase(settings.passphrase)
-    return repository.create_repository(create_storage(settings.storage), passphrase)
+    secret = obtain_new_secret(settings.passphrase)
+    storage = create_storage(settings.storage)
+    return repository.create_repository(storage, secret.content, kind=secret.kind, cost=secret.cost, like=like)
 
 
 def open_storage(settings: StorageSettings) -> Storage:

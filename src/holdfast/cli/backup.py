@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from holdfast.bootstrap.settings import CONNECT, find_connection, read_target_settings
+from holdfast.bootstrap.settings import CONNECT, TARGET_SECRET, find_connection, read_second_settings
 from holdfast.bootstrap.wiring import capture_images, connect, open_repository
 from holdfast.cli.common import Common
 from holdfast.cli.output import size_text
@@ -121,7 +121,7 @@ def backup(context: click.Context, /, machines: tuple[str, ...], **said: Any) ->
 def _open_all(run: Stream, common: Common, also_to: Sequence[str]) -> Iterator[Sequence[Repository]]:
     """The repositories to protect in; one that cannot be opened does not keep the others from their turn."""
     first = common.repository()
-    others = [read_target_settings(first, common.naming(url).options, os.environ) for url in also_to]
+    others = [read_second_settings(first, common.naming(url).options, os.environ, TARGET_SECRET) for url in also_to]
     opened: list[Repository] = []
     failures: dict[str, HoldfastError] = {}
     with ExitStack() as stack:

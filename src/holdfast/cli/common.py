@@ -11,11 +11,13 @@ from typing import Any
 import click
 
 from holdfast.bootstrap.settings import (
+    LIKE_SECRET,
     Options,
     RepositorySettings,
     StorageSettings,
     is_passphrase_given,
     read_repository_settings,
+    read_second_settings,
     read_storage_settings,
 )
 from holdfast.cli.lazy import LazyGroup
@@ -42,6 +44,7 @@ class Common:
                 limit_rate=said.get("limit_rate"),
                 passphrase_file=said.get("passphrase_file"),
                 passphrase_command=said.get("passphrase_command"),
+                key_file=said.get("key_file"),
             ),
             json=said.get("json", False),
             verbose=said.get("verbose", False) or bool(os.environ.get("HOLDFAST_DEBUG")),
@@ -70,7 +73,11 @@ class Common:
         if url is not None and self.options.repository not in {None, url}:
             raise UsageError("two places for one repository", hint="give URL or --repository, not both")
         options = replace(self.options, repository=url or self.options.repository)
-        return read_repository_settings(options, os.environ, ask=_ask_twice if sys.stdin.isatty() else None)
+        return read_repository_settings(options, os.environ, ask=ask_twice if sys.stdin.isatty() else None)
+
+    def like(self, url: str, new: RepositorySettings) -> RepositorySettings:
+        """Settings of the repository at `url` that a new one is to be like."""
+        return read_second_settings(new, self.naming(url).options, os.environ, LIKE_SECRET)
 
 
 class Command(click.Command):
@@ -135,6 +142,13 @@ def _common_options() -> list[click.Parameter]:
             help="Move at most so many bytes a second to and from the repository, like 20MiB. [HOLDFAST_BANDWIDTH]",
             **_SHARED,
         ),
+        click.Option(
+            ["--key-file"],
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Open with the key file FILE instead. [HOLDFAST_KEY_FILE]",
+            **_SHARED,
+        ),
         click.Option(["--json"], is_flag=True, help="Machine-readable output.", **_SHARED),
         click.Option(["-v", "--verbose"], is_flag=True, help="Show tracebacks of unexpected errors.", **_SHARED),
     ]
@@ -154,9 +168,8 @@ def _ask_once() -> str:
     return str(click.prompt("Passphrase", hide_input=True, err=True, default="", show_default=False))
 
 
-def _ask_twice() -> str:
+def ask_twice(what: str = "Passphrase") -> str:
+    """A passphrase to be, from a person who must type it twice."""
     return str(
-        click.prompt(
-            "Passphrase", hide_input=True, err=True, default="", show_default=False, confirmation_prompt="Once more"
-        )
+        click.prompt(what, hide_input=True, err=True, default="", show_default=False, confirmation_prompt="Once more")
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from holdfast.bootstrap.settings import RepositorySettings, read_target_settings
+from holdfast.bootstrap.settings import TARGET_SECRET, RepositorySettings, read_second_settings
 from holdfast.bootstrap.wiring import open_repository
 from holdfast.cli.common import Command, Common, Group
 from holdfast.cli.output import local_text, print_json, print_table, size_text
@@ -114,7 +114,7 @@ def copy_status(context: click.Context, /, source_url: str, target_url: str, **s
 
 def _settings(common: Common, source_url: str, target_url: str) -> tuple[RepositorySettings, RepositorySettings]:
     source = common.naming(source_url).repository()
-    return source, read_target_settings(source, common.naming(target_url).options, os.environ)
+    return source, read_second_settings(source, common.naming(target_url).options, os.environ, TARGET_SECRET)
 
 
 def _copy_all(run: Stream, source: Repository, target: Repository, plan: CopyPlan, care: Care) -> None:

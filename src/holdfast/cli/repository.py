@@ -6,6 +6,7 @@ from holdfast.bootstrap.wiring import create_repository, open_repository
 from holdfast.cli.common import Command, Common, Group
 from holdfast.cli.output import print_facts, print_json, size_text
 from holdfast.cli.repository_check import check
+from holdfast.cli.repository_keys import keys
 from holdfast.repository import RepositoryInfo
 
 
@@ -15,25 +16,40 @@ def repository() -> None:
 
 
 repository.add_command(check)
+repository.add_command(keys)
 
 
 @repository.command(
     cls=Command,
     examples="holdfast repository create --repository /srv/backup\n"
     "holdfast repository create --repository /srv/backup --passphrase-file ~/.holdfast-passphrase --json\n"
-    "holdfast repository create s3://bucket/prefix",
+    "holdfast repository create s3://bucket/prefix\n"
+    "holdfast repository create --repository /mnt/second --like /srv/backup",
+)
+@click.option(
+    "--like",
+    metavar="URL",
+    help="Name and cut blocks as the repository at URL does, so that copies between the two move only what is missing "
+    "and are never decoded. [its secret, if another: HOLDFAST_LIKE_PASSPHRASE, …_FILE, …_COMMAND, "
+    "HOLDFAST_LIKE_KEY_FILE]",
 )
 @click.argument("url", required=False)
 @click.pass_context
-def create(context: click.Context, url: str | None) -> None:
+def create(context: click.Context, url: str | None, like: str | None) -> None:
     """Make a new, empty repository.
 
     It is made at URL, or where --repository says. A directory must be empty or not exist yet; the directory above it,
     or the bucket, must exist. Without the passphrase nothing in it can ever be read again: keep it where the repository
-    is not.
+    is not, and let `repository keys recovery` print a second way in. With --key-file, a file that does not exist is
+    made.
     """
     common = Common.of(context)
-    _show(create_repository(common.new_repository(url)).info(), as_json=common.json)
+    settings = common.new_repository(url)
+    if like is None:
+        _show(create_repository(settings).info(), as_json=common.json)
+        return
+    with open_repository(common.like(like, settings), common.warn) as other:
+        _show(create_repository(settings, other).info(), as_json=common.json)
 
 
 @repository.command(cls=Command, examples="holdfast repository info --repository /srv/backup")

@@ -1,19 +1,21 @@
 """The deduplicating, encrypted store, and the truth about every restore point.
 
-Inside, imports run downwards too: storage < framing < keys < config, signing, decisions < state < cut, nodes < packs <
-index, log < records, tree < reading < disk < frames, damaged, packing < uploading < writer, check < repository.
+Inside, imports run downwards too: storage < framing < keys, recovery < config, signing, slots, decisions < keyset <
+state < cut, nodes < packs < index, log < keyring, records, tree < reading < disk < frames, damaged, packing <
+uploading < writer, check < repository.
 """
 
 from holdfast.repository.check import CheckReport, CheckScope, Damage, Journal, check_without_key
 from holdfast.repository.cut import Piece
-from holdfast.repository.decisions import Commit
+from holdfast.repository.decisions import Commit, SlotRecord
 from holdfast.repository.disk import StoredDisk
 from holdfast.repository.frames import Frame, FrameReader, Lost
-from holdfast.repository.keys import KdfCost
+from holdfast.repository.keyring import Secret, slot_names
 from holdfast.repository.log import Appended, Head
 from holdfast.repository.nodes import depth_of, encode_leaf, leaf_columns
 from holdfast.repository.reading import Layout, LayoutReader, ReadRun, RunReader, plan_reads
 from holdfast.repository.records import BlockMissingError
+from holdfast.repository.recovery import new_recovery_key
 from holdfast.repository.repository import (
     DEFAULT_VERIFY_SHARE,
     Repository,
@@ -22,6 +24,7 @@ from holdfast.repository.repository import (
     identify,
     open_repository,
 )
+from holdfast.repository.slots import RANDOM_SECRET, KdfCost
 from holdfast.repository.state import Standing, State
 from holdfast.repository.storage.local import LocalDirectory
 from holdfast.repository.storage.memory import MemoryStorage
@@ -31,6 +34,7 @@ from holdfast.repository.writer import Attempt, Lane
 
 __all__ = [
     "DEFAULT_VERIFY_SHARE",
+    "RANDOM_SECRET",
     "Appended",
     "Attempt",
     "BlockMissingError",
@@ -54,6 +58,8 @@ __all__ = [
     "Repository",
     "RepositoryInfo",
     "RunReader",
+    "Secret",
+    "SlotRecord",
     "Standing",
     "State",
     "Storage",
@@ -64,8 +70,10 @@ __all__ = [
     "encode_leaf",
     "identify",
     "leaf_columns",
+    "new_recovery_key",
     "open_repository",
     "plan_reads",
     "rewrite",
+    "slot_names",
     "write_root",
 ]

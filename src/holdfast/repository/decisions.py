@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar, Final
 import msgspec
 
 from holdfast.core.point import RestorePoint
+from holdfast.repository.keys import SlotKind
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -132,12 +133,30 @@ class Repaired(Body, frozen=True, kw_only=True):
     records: dict[str, list[int]]
 
 
+class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A key slot in force. Later epochs are handed to its X25519 key (hex)."""
+
+    number: Annotated[int, msgspec.Meta(ge=1, le=2**32 - 1)]
+    kind: SlotKind
+    label: str
+    created_at: Moment
+    public_key: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    may_sign: bool
+
+
 class Epoch(Body, frozen=True, kw_only=True):
-    """From here on everything is sealed under the key of this epoch."""
+    """From here on these key slots are in force, everything is sealed in this epoch, and signed with this key (hex).
+
+    If the epoch is a new one, `handed` has its secrets for every slot, by number.
+    """
 
     kind = "epoch"
     signed = True
+    generation: int
     epoch: int
+    slots: list[SlotRecord]
+    signing_key: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    handed: dict[str, str] = {}
 
 
 class Forged(Body, frozen=True, kw_only=True):

@@ -33,12 +33,14 @@ from holdfast.repository.decisions import (
     Body,
     Create,
     Entry,
+    Epoch,
     Forged,
     decode_body,
     encode_body,
 )
 from holdfast.repository.framing import ENTRY
 from holdfast.repository.keys import SALT_BYTES, Keys
+from holdfast.repository.keyset import KeySet, enter_epoch
 from holdfast.repository.packs import nonce
 from holdfast.repository.signing import SIGNATURE_BYTES, Signer
 from holdfast.repository.state import State, Void, fold
@@ -112,7 +114,7 @@ class Log:
         self._author = _author()
         self._reading = threading.Lock()
         self._hashes = [_BEGINNING]
-        self._state = State()
+        self._state = State(keys=KeySet(signing_key=signer.public_key))
 
     @property
     def state(self) -> State:
@@ -167,16 +169,16 @@ class Log:
             state = self.read()
             now = self.clock()
             entry = Entry(number=state.number + 1, at=now, by=self._author, body=make(state, now))
-            blob = self._sealed(entry, state.number if base is None else base)
+            blob = self._sealed(entry, state.keys.epoch, state.number if base is None else base)
             if self._put(entry.number, blob):
                 with suppress(StorageError):  # it is durable, whether or not it can be read right now
                     self.read()
                 return Appended(entry, fold(state, [entry]), len(blob))
         raise ConflictError(f"{_ATTEMPTS} others were faster to the log of {self._storage.url}", hint="run again")
 
-    def _sealed(self, entry: Entry, base: int) -> bytes:
+    def _sealed(self, entry: Entry, epoch: int, base: int) -> bytes:
         """The object of an entry that is to follow what has been read."""
-        body, number, epoch, salt = entry.body, entry.number, self._keys.epoch, os.urandom(SALT_BYTES)
+        body, number, salt = entry.body, entry.number, os.urandom(SALT_BYTES)
         header = _Header(body.kind, number, self._hashes[number - 1], base, epoch, salt.hex())
         line = msgspec.json.encode(header) + b"\n"
         plain = encode_body(body, entry.at, entry.by)
@@ -217,16 +219,30 @@ class Log:
         return False
 
     def _read_some(self) -> bool:
-        """Read and fold some entries; whether there may be more."""
+        """Read and fold some entries; whether there may be more.
+
+        An `epoch` is folded before the next entry is opened, since it says with which keys.
+        """
         entries: list[Entry] = []
+        epoch_begins = False
         try:
-            while len(entries) < _FOLDED_AT_ONCE and (payload := self._payload(len(self._hashes))) is not None:
+            while len(entries) < _FOLDED_AT_ONCE and not epoch_begins:
+                if (payload := self._payload(len(self._hashes))) is None:
+                    break
                 entries.append(self._open(payload))
                 self._hashes.append(blake3(payload).hexdigest())
+                epoch_begins = isinstance(entries[-1].body, Epoch)
         finally:
             if entries:
                 self._state = fold(self._state, entries)
-        return len(entries) == _FOLDED_AT_ONCE
+        if epoch_begins:
+            self._enter_epoch()
+        return epoch_begins or len(entries) == _FOLDED_AT_ONCE
+
+    def _enter_epoch(self) -> None:
+        """Raises KeyRemovedError if the slot that the keys came from is left out."""
+        enter_epoch(self._keys, self._state.keys)
+        self.signer.follow(self._state.keys.signing_key, self._keys.signing_seed)
 
     def _payload(self, number: int) -> bytes | None:
         try:
@@ -242,6 +258,11 @@ class Log:
         if header.number != number or header.previous != self._hashes[-1]:
             message = f"{entry_name(number)} does not follow the entry before it: the log was put together from two"
             raise DamagedError(message, hint="bring the log back from one copy of the repository", code="log-chain")
+        if header.epoch != self._state.keys.epoch:
+            message = (
+                f"{entry_name(number)} is sealed in epoch {header.epoch}, after epoch {self._state.keys.epoch} began"
+            )
+            raise DamagedError(message, hint="bring the log back from one copy of the repository", code="log-epoch")
         if not KINDS[header.kind].signed:
             return _decoded(header, plain)
         signature, plain = plain[:SIGNATURE_BYTES], plain[SIGNATURE_BYTES:]

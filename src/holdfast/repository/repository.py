@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,19 +11,19 @@ from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Progress
 from holdfast.core.selection import in_order
 from holdfast.repository import config as configuration
-from holdfast.repository import framing
-from holdfast.repository import keys as keyring
 from holdfast.repository.check import EVERYTHING, Check, CheckReport, CheckScope, Journal, Marks
 from holdfast.repository.config import FORMAT, Config, Cut
 from holdfast.repository.cut import Cutter
 from holdfast.repository.damaged import DamagedRecords
 from holdfast.repository.decisions import Damage, Repaired
 from holdfast.repository.disk import StoredDisk
-from holdfast.repository.framing import SLOT
-from holdfast.repository.keys import KdfCost, Keys
+from holdfast.repository.keyring import Keyring, Secret, opened_slots, put_slot
+from holdfast.repository.keys import Keys, SlotKind, new_keys
+from holdfast.repository.keyset import FIRST_SLOT, KeyRemovedError
 from holdfast.repository.log import Log
 from holdfast.repository.records import Records
 from holdfast.repository.signing import Signer
+from holdfast.repository.slots import KdfCost, NewSlot
 from holdfast.repository.state import State
 from holdfast.repository.storage.port import ObjectMissingError, Storage, StorageError
 from holdfast.repository.writer import Attempt, Claims
@@ -57,6 +57,7 @@ class Repository:
         self.cutter = Cutter(keys.cut_key, config.cut)
         self.log = Log(storage, keys, Signer(config.signing_key, keys.signing_seed))
         self.records = Records(storage, keys)
+        self.keyring = Keyring(storage, keys, self.log, config.created_at)
         self._claims = Claims()
 
     @property
@@ -154,48 +155,59 @@ class Repository:
                 self.storage.size(name)
             except ObjectMissingError:
                 self.storage.put(name, [self.storage.get(other)])
+        self.keyring.complete()
 
 
 def create_repository(
     storage: Storage,
     passphrase: bytes,
     *,
+    kind: SlotKind = "passphrase",
     cost: KdfCost | None = None,
     cut: Cut | None = None,
     like: Repository | None = None,
 ) -> Repository:
     """Make a new repository in an empty storage. The configuration comes last: before it there is no repository.
 
-    One that is made `like` another names and cuts as that does, under sealing keys of its own.
+    If another is given, the new one names and cuts blocks `like` it, so that copies between them need not be decoded.
     """
     identity = os.urandom(16)
-    keys, public = keyring.new_keys(identity)
-    if like is not None:
-        keys, cut = replace(keys, content_secret=like.keys.content_secret), like.config.cut
+    keys = new_keys(identity, like.keys if like else None)
     now = datetime.now(UTC)
-    slot = keyring.wrap(keys, passphrase, cost or KdfCost())
-    storage.put("keys/1", [framing.twin(SLOT, slot)])
-    config = Config(format=FORMAT, id=identity.hex(), created_at=now, cut=cut or Cut(), signing_key=public)
-    Log(storage, keys, Signer(public, keys.signing_seed)).create(now)
+    secret = Secret(content=passphrase, kind=kind, cost=cost or KdfCost())
+    keys = put_slot(storage, keys, secret, NewSlot(number=FIRST_SLOT, generation=1, slots=[FIRST_SLOT], kind=kind))
+    assert keys.signing_seed
+    signer = Signer.of(keys.signing_seed)
+    cut = cut or (like.config.cut if like else Cut())
+    config = Config(format=FORMAT, id=identity.hex(), created_at=now, cut=cut, signing_key=signer.public_key)
+    Log(storage, keys, signer).create(now)
     for name in reversed(configuration.NAMES):
         storage.put(name, [configuration.encode(config, keys)])
     return Repository(storage, config, keys)
 
 
 def open_repository(storage: Storage, passphrase: bytes) -> Repository:
-    """Open with a passphrase.
+    """Open with a passphrase, the content of a key file, or the words of a recovery key.
 
-    Raises NotFoundError (no repository there), DeniedError (wrong passphrase), RefusedError (newer format),
-    DamagedError (configuration, every slot, or the log).
+    Raises NotFoundError (no repository there), DeniedError (wrong passphrase, or its slot was removed), RefusedError
+    (newer format), DamagedError (configuration, every slot, or the log).
     """
     config, body, mac = _read_config(storage)
-    keys = _open_slots(storage, passphrase, bytes.fromhex(config.id))
-    if keys.config_mac(body) != mac:
-        message = f"the configuration of {storage.url} was changed by someone without its keys"
-        raise DamagedError(message, hint="bring `config` back from a copy of the repository", code="config-forged")
-    repository = Repository(storage, config, keys)
-    repository.log.require_no_hole()
-    return repository
+    removed: KeyRemovedError | None = None
+    for keys in opened_slots(storage, passphrase, bytes.fromhex(config.id)):
+        if keys.config_mac(body) != mac:
+            message = f"the configuration of {storage.url} was changed by someone without its keys"
+            raise DamagedError(message, hint="bring `config` back from a copy of the repository", code="config-forged")
+        repository = Repository(storage, config, keys)
+        try:
+            repository.log.require_no_hole()
+            repository.keyring.require_in_force()
+        except KeyRemovedError as error:
+            removed = error
+        else:
+            return repository
+    assert removed
+    raise removed
 
 
 def identify(storage: Storage) -> str:
@@ -218,18 +230,3 @@ def _read_config(storage: Storage) -> tuple[Config, bytes, str]:
         hint="check the path; `holdfast repository create` makes one in an empty directory",
         code="no-repository",
     )
-
-
-def _open_slots(storage: Storage, passphrase: bytes, repository_id: bytes) -> Keys:
-    damage: HoldfastError | None = None
-    slots = sorted(stored.name for stored in storage.list("keys/"))
-    for name in slots:
-        try:
-            payload = framing.untwin(SLOT, storage.get(name), name).payload
-            if keys := keyring.unwrap(payload, passphrase, repository_id, name):
-                return keys
-        except (DamagedError, StorageError) as error:
-            damage = error
-    if not slots:
-        raise DamagedError(f"{storage.url} has no key slots", hint="bring `keys/` back from a copy", code="no-keys")
-    raise damage or keyring.wrong_passphrase(storage.url)

@@ -1,7 +1,7 @@
 """Signatures on decisions that may lead to bytes being deleted: Ed25519 (RFC 8032).
 
-The public key stands in the configuration, the private seed in the slots of those who may delete. What a credential
-without the seed forges is void for everybody.
+The first public key stands in the configuration, that of a later epoch in the entry that begins it; the private seed
+is with those who may delete. What a credential without the seed forges is void for everybody.
 """
 
 from cryptography.exceptions import InvalidSignature
@@ -16,6 +16,16 @@ class Signer:
     """Verifies with the repository's public key (hex); signs if there is a seed."""
 
     def __init__(self, public_key: str, seed: bytes | None) -> None:
+        self.follow(public_key, seed)
+
+    @classmethod
+    def of(cls, seed: bytes) -> "Signer":
+        """The signer that a seed makes."""
+        return cls(Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw().hex(), seed)
+
+    def follow(self, public_key: str, seed: bytes | None) -> None:
+        """Use these from now on: a new epoch has begun."""
+        self.public_key = public_key
         self._public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key))
         self._private = Ed25519PrivateKey.from_private_bytes(seed) if seed else None
 

@@ -12,6 +12,7 @@ entry's own time, a decision is void for a point
     commit              whose id was given before
     all but commit      that was purged or never was
 
+and so is an `epoch` that does not follow the set of keys before it,
 and so is a whole `forget, purge, unpin, release, condemn, epoch` without the signature of the repository's key. Void
 stays void, whatever comes later. A purge is final: nothing brings its point back.
 """
@@ -42,6 +43,7 @@ from holdfast.repository.decisions import (
     Undelete,
     Unpin,
 )
+from holdfast.repository.keyset import KeySet
 
 PackRecord = tuple[str, int]
 """A pack's name in hex and the number of a record in it."""
@@ -119,7 +121,7 @@ class State:
     purged: Mapping[str, int] = field(default_factory=dict)
     condemned: Mapping[str, int] = field(default_factory=dict)
     damaged: Mapping[PackRecord, int] = field(default_factory=dict)
-    epoch: int = 1
+    keys: KeySet = field(default_factory=KeySet)
     voids: tuple[Void, ...] = ()
 
     @cached_property
@@ -155,7 +157,7 @@ class _Folding:
         self._purged = dict(state.purged)
         self._condemned: dict[str, int] = {}
         self._damaged = dict(state.damaged)
-        self._epoch = state.epoch
+        self._keys = state.keys
         self._voids: list[Void] = []
         self._entry = Entry(number=0, at=UNKNOWN_TIME, by="", body=Body())
 
@@ -168,7 +170,7 @@ class _Folding:
             purged=self._purged,
             condemned={**before.condemned, **self._condemned} if self._condemned else before.condemned,
             damaged=self._damaged,
-            epoch=self._epoch,
+            keys=self._keys,
             voids=(*before.voids, *self._voids),
         )
 
@@ -260,11 +262,11 @@ class _Folding:
             self._damaged.pop(record, None)
 
     @_decide.register
-    def _rotate(self, body: Epoch) -> None:
-        if body.epoch > self._epoch:
-            self._epoch = body.epoch
+    def _epoch(self, body: Epoch) -> None:
+        if why := self._keys.why_void(body):
+            self._void(None, why)
         else:
-            self._void(None, f"epoch {self._epoch} has begun already")
+            self._keys = self._keys.after(body)
 
     def _change(self, points: Iterable[str], why_not: Callable[[Standing], str], **changes: Any) -> None:
         for name in self._allowed(points, why_not):

@@ -7,15 +7,25 @@ from pathlib import Path
 import pytest
 
 from holdfast.bootstrap.location import parse_location
+from holdfast.bootstrap.new_secret import obtain_new_secret
 from holdfast.bootstrap.passphrase import (
     FromCommand,
     FromEnvironment,
     FromFile,
+    FromKeyFile,
     FromPerson,
     PassphraseSource,
     obtain_passphrase,
 )
-from holdfast.bootstrap.settings import Options, find_connection, read_repository_settings
+from holdfast.bootstrap.settings import (
+    LIKE_SECRET,
+    NewSecretOptions,
+    Options,
+    find_connection,
+    find_new_secret,
+    read_repository_settings,
+    read_second_settings,
+)
 from holdfast.core.errors import DeniedError, FailedError, HoldfastError, NotFoundError, UsageError
 
 
@@ -70,6 +80,8 @@ def test_each_variable_is_a_source() -> None:
     assert source(Options(), {"HOLDFAST_PASSPHRASE": "x"}) == FromEnvironment(variable="HOLDFAST_PASSPHRASE", value="x")
     assert source(Options(), {"HOLDFAST_PASSPHRASE_FILE": "/f"}) == FromFile(path=Path("/f"))
     assert source(Options(), {"HOLDFAST_PASSPHRASE_COMMAND": "pass x"}) == FromCommand(command="pass x")
+    assert source(Options(), {"HOLDFAST_KEY_FILE": "/k"}) == FromKeyFile(path=Path("/k"))
+    assert source(Options(key_file=Path("/k")), {"HOLDFAST_PASSPHRASE": "x"}) == FromKeyFile(path=Path("/k"))
 
 
 def test_without_a_repository_the_option_and_the_variable_are_named() -> None:
@@ -84,6 +96,8 @@ def test_two_sources_of_one_rank_are_refused() -> None:
         source(Options(), {"HOLDFAST_PASSPHRASE": "x", "HOLDFAST_PASSPHRASE_FILE": "/f"})
     with pytest.raises(UsageError, match="two places"):
         source(Options(passphrase_file=Path("/f"), passphrase_command="c"), {})
+    with pytest.raises(UsageError, match="--passphrase-file and --key-file"):
+        source(Options(passphrase_file=Path("/f"), key_file=Path("/k")), {})
 
 
 def test_a_person_is_asked_only_if_nothing_else_says() -> None:
@@ -105,6 +119,8 @@ def test_with_nobody_to_ask_the_hint_names_every_source() -> None:
         "--passphrase-command",
         "HOLDFAST_PASSPHRASE_FILE",
         "HOLDFAST_PASSPHRASE_COMMAND",
+        "--key-file",
+        "HOLDFAST_KEY_FILE",
     ):
         assert word in caught.value.hint
 
@@ -156,7 +172,58 @@ def test_a_missing_file_an_unreadable_one_and_an_empty_one_are_told_apart(tmp_pa
     with pytest.raises(UsageError, match="is empty"):
         obtain_passphrase(FromFile(path=tmp_path / "empty"))
     with pytest.raises(UsageError, match="is empty"):
-        obtain_passphrase(FromEnvironment(variable="HOLDFAST_PASSPHRASE", value=""))
+        obtain_passphrase(FromEnvironment(variable="X", value=""))
+
+
+def test_a_key_file_is_taken_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"k" * 40 + b"\n")
+    assert obtain_passphrase(FromKeyFile(path=tmp_path / "key")) == b"k" * 40 + b"\n"
+
+
+@pytest.mark.parametrize("size", [0, 31, 1024 * 1024 + 1])
+def test_what_is_too_short_or_too_long_is_no_key_file(tmp_path: Path, size: int) -> None:
+    (tmp_path / "key").write_bytes(bytes(size))
+    with pytest.raises(UsageError, match="no key file") as caught:
+        obtain_passphrase(FromKeyFile(path=tmp_path / "key"))
+    assert caught.value.hint
+    with pytest.raises(NotFoundError, match="no key file"):
+        obtain_passphrase(FromKeyFile(path=tmp_path / "none"))
+
+
+def test_a_new_key_file_is_made_of_random_bytes_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    made = obtain_new_secret(FromKeyFile(path=path))
+    assert (made.kind, made.content) == ("key-file", path.read_bytes())
+    assert (len(made.content), path.stat().st_mode & 0o777) == (64, 0o600)
+    again = obtain_new_secret(FromKeyFile(path=path))
+    assert again.content == made.content
+    assert again.cost.memory_kib > made.cost.memory_kib, "nobody knows how random a file is that was there"
+    assert obtain_new_secret(FromKeyFile(path=tmp_path / "other")).content != made.content
+
+
+def test_a_key_file_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(DeniedError) as caught:
+        obtain_new_secret(FromKeyFile(path=tmp_path / "no" / "key"))
+    assert caught.value.hint
+
+
+def test_a_new_secret_has_sources_of_its_own(tmp_path: Path) -> None:
+    told = {"HOLDFAST_PASSPHRASE": "old"}
+    with pytest.raises(UsageError, match="no passphrase given") as caught:
+        find_new_secret(NewSecretOptions(), told, None)
+    assert "--new-passphrase-file" in caught.value.hint
+    new = find_new_secret(NewSecretOptions(), {**told, "HOLDFAST_NEW_PASSPHRASE": "new"}, None)
+    assert obtain_new_secret(new).content == b"new"
+    assert find_new_secret(NewSecretOptions(key_file=tmp_path), told, None) == FromKeyFile(path=tmp_path)
+
+
+def test_the_repository_that_another_is_like_has_its_secret_unless_said_otherwise() -> None:
+    new = read_repository_settings(Options(repository="/new"), {"HOLDFAST_PASSPHRASE": "x"}, ask=None)
+    like = read_second_settings(new, Options(repository="/old"), {}, LIKE_SECRET)
+    assert (like.storage.location, like.passphrase) == (Path("/old"), new.passphrase)
+    said = {"HOLDFAST_LIKE_KEY_FILE": "/k"}
+    other = read_second_settings(new, Options(repository="/old"), said, LIKE_SECRET)
+    assert other.passphrase == FromKeyFile(path=Path("/k"))
 
 
 def test_no_representation_shows_the_passphrase() -> None:

@@ -33,6 +33,7 @@ LEAVES = {path: command for path, command in ALL.items() if not isinstance(comma
 def test_the_commands_of_the_contract_are_there() -> None:
     assert set(LEAVES) == {
         ("repository", "create"), ("repository", "info"), ("repository", "check"),
+        *(("repository", "keys", verb) for verb in ("list", "add", "change", "remove", "rotate", "recovery")),
         ("machine", "list"), ("backup",), ("point", "list"), ("point", "show"),
         ("restore", "disk"), ("restore", "machine"), ("copy", "run"), ("copy", "status"), ("doctor",), ("completion",),
     }  # fmt: skip
@@ -51,7 +52,7 @@ def test_every_command_explains_itself_with_examples_and_the_common_options(
 ) -> None:
     assert run([*path, "--help"]) == 0
     text = capsys.readouterr().out
-    for option in ("--repository", "--passphrase-file", "--passphrase-command", "--json", "--help"):
+    for option in ("--repository", "--passphrase-file", "--passphrase-command", "--key-file", "--json", "--help"):
         assert option in text
     if path in LEAVES:
         assert f"Examples:\n  holdfast {' '.join(path)}" in text

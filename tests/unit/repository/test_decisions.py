@@ -13,7 +13,6 @@ from holdfast.repository.decisions import (
     Commit,
     Condemn,
     Damage,
-    Epoch,
     Forget,
     Hold,
     Lock,
@@ -27,7 +26,7 @@ from holdfast.repository.decisions import (
 from holdfast.repository.keys import Keys, new_keys
 from holdfast.repository.log import Log
 from holdfast.repository.signing import Signer
-from tests.support.decisions import KEYS, PUBLIC_KEY, START, SetClock, a_point, decide, open_log
+from tests.support.decisions import KEYS, PUBLIC_KEY, START, SetClock, a_change_of_keys, a_point, decide, open_log
 
 SOON = START + timedelta(hours=1)
 SIGNED: tuple[Body, ...] = (
@@ -36,7 +35,7 @@ SIGNED: tuple[Body, ...] = (
     Unpin(points=["a"]),
     Release(points=["a"], holds=["h"]),
     Condemn(packs=["00" * 32]),
-    Epoch(epoch=2),
+    a_change_of_keys(2, 1),
 )
 
 
@@ -220,10 +219,14 @@ def test_a_condemned_pack_is_remembered_with_its_first_entry(log: Log) -> None:
     assert log.state.condemned == {first: 3, second: 4}
 
 
-def test_an_epoch_only_rises(log: Log) -> None:
-    decide(log, Epoch(epoch=3))
-    assert decide(log, Epoch(epoch=3)).void
-    assert log.state.epoch == 3
+def test_a_set_of_keys_follows_the_one_before_it(log: Log) -> None:
+    assert not decide(log, a_change_of_keys(2, 1)).void
+    assert decide(log, a_change_of_keys(2, 1)).void
+    assert decide(log, a_change_of_keys(4, 1)).void
+    assert decide(log, a_change_of_keys(3, 3)).void
+    assert decide(log, a_change_of_keys(3, 2)).void, "it hands its epoch to nobody"
+    assert not decide(log, a_change_of_keys(3, 1)).void
+    assert (log.state.keys.generation, log.state.keys.epoch) == (3, 1)
 
 
 def test_an_entry_says_who_and_when(log: Log, clock: SetClock) -> None:
@@ -283,7 +286,7 @@ def unsigned(body: Body) -> Body:
 
 @pytest.mark.parametrize("body", SIGNED, ids=lambda body: body.kind)
 def test_a_decision_signed_with_another_key_is_void_and_reported(log: Log, body: Body) -> None:
-    forger = Log(log._storage, KEYS, Signer(PUBLIC_KEY, new_keys(bytes(16))[0].signing_seed))
+    forger = Log(log._storage, KEYS, Signer(PUBLIC_KEY, new_keys(bytes(16)).signing_seed))
     require_void(log, forger, body)
 
 
@@ -336,7 +339,7 @@ def test_without_the_signing_key_all_else_is_written_and_signatures_are_verified
 
 
 def without_seed(keys: Keys) -> Keys:
-    return replace(keys, signing_seed=None)
+    return Keys(keys.repository_id, keys.content_secret, keys.epoch_keys, signing_seed=None)
 
 
 def test_a_point_shows_the_state_that_it_is_in(log: Log) -> None:

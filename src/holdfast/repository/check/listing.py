@@ -9,7 +9,7 @@ from holdfast.repository.storage.port import Stored
 
 _PACK: Final = re.compile(r"packs/([0-9a-f]{2})/\1[0-9a-f]{62}")
 _INDEX: Final = re.compile(r"index/[0-9a-f]{64}")
-_SLOT: Final = re.compile(r"keys/[1-9][0-9]*")
+_SLOT: Final = re.compile(r"keys/[1-9][0-9]*(\.2)?")
 _ENTRY: Final = re.compile(r"log/[0-9]{12}")
 
 

@@ -17,6 +17,7 @@ from holdfast.repository.check.selection import ReadingPlan, plan_reading
 from holdfast.repository.check.small import SmallObjects, config_proof, index_proof
 from holdfast.repository.config import Config
 from holdfast.repository.index import Pack
+from holdfast.repository.keyring import slot_names
 from holdfast.repository.keys import Keys
 from holdfast.repository.log import Log, entry_name
 from holdfast.repository.records import Records
@@ -43,6 +44,7 @@ class Check:
         listing = self._survey()
         small = SmallObjects(self._storage, listing, self._findings, self._progress)
         small.prove(config=config_proof(self._keys), index=index_proof(self._keys))
+        self._note_lost_slots(listing)
         packs = self._without_condemned(listing.packs)
         plan = plan_reading(packs, self._scope, journal)
         self._prove_packs(packs, plan, journal)
@@ -74,6 +76,13 @@ class Check:
             self._read_log(self._records.base)
             self._records.load_index()
         return sorted_out(self._storage.list(""), configuration.NAMES)
+
+    def _note_lost_slots(self, listing: Listing) -> None:
+        """A slot in force stands under its first name at least; the next backup puts the second."""
+        there = {stored.name for stored in listing.slots}
+        for number in self._log.state.keys.numbers:
+            if (name := slot_names(number)[0]) not in there:
+                self._findings.note(name, "missing")
 
     def _read_log(self, least: int) -> None:
         """Read the log, which is known to reach entry `least`."""

@@ -1,0 +1,58 @@
+"""Secrets that are to open a repository from now on: chosen by people, or made here."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from holdfast.bootstrap.passphrase import FromKeyFile, PassphraseSource, obtain_passphrase, read_key_file
+from holdfast.core.errors import DeniedError, HoldfastError, RefusedError
+from holdfast.repository import RANDOM_SECRET, KdfCost, Secret, new_recovery_key
+
+_KEY_FILE_BYTES: Final = 64
+
+
+def obtain_new_secret(source: PassphraseSource) -> Secret:
+    """A passphrase, or a key file: one that does not exist yet is made of random bytes.
+
+    An existing file is taken as it is; trying it costs as much as a passphrase, since nobody knows how random it is.
+    """
+    if not isinstance(source, FromKeyFile):
+        return Secret(content=obtain_passphrase(source), kind="passphrase", cost=KdfCost())
+    if source.path.exists():
+        return Secret(content=read_key_file(source.path), kind="key-file", cost=KdfCost())
+    content = secrets.token_bytes(_KEY_FILE_BYTES)
+    write_private(source.path, content)
+    return Secret(content=content, kind="key-file", cost=RANDOM_SECRET)
+
+
+def new_recovery_secret() -> Secret:
+    """The words of a fresh recovery key."""
+    return Secret(content=new_recovery_key().encode(), kind="recovery", cost=RANDOM_SECRET)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Make a file that only its owner may read, durably. Raises RefusedError if there is one."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        _sync_directory(path.absolute().parent)
+    except OSError as error:
+        raise _translated(path, error) from error
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _translated(path: Path, error: OSError) -> HoldfastError:
+    if isinstance(error, FileExistsError):
+        return RefusedError(f"{path} exists", hint="give another name, or move it away", code="file-exists")
+    return DeniedError(f"cannot write {path}: {error.strerror}", hint="choose a place you may write to", code="no-file")
