@@ -2,7 +2,7 @@
 
 Inside, imports run downwards too: storage < framing < keys, recovery < config, signing, slots, decisions < keyset <
 state < cut, nodes < packs < index, log < keyring, records, tree < reading < disk < frames, damaged, packing <
-uploading < writer, check < repository.
+uploading < writer, check < rebuild < repository.
 """
 
 from holdfast.repository.check import CheckReport, CheckScope, Damage, Journal, check_without_key
@@ -14,6 +14,7 @@ from holdfast.repository.keyring import Secret, slot_names
 from holdfast.repository.log import Appended, Head
 from holdfast.repository.nodes import depth_of, encode_leaf, leaf_columns
 from holdfast.repository.reading import Layout, LayoutReader, ReadRun, RunReader, plan_reads
+from holdfast.repository.rebuild import RebuildPlan, RebuildReport
 from holdfast.repository.records import BlockMissingError
 from holdfast.repository.recovery import new_recovery_key
 from holdfast.repository.repository import (
@@ -55,6 +56,8 @@ __all__ = [
     "MemoryStorage",
     "Piece",
     "ReadRun",
+    "RebuildPlan",
+    "RebuildReport",
     "Repository",
     "RepositoryInfo",
     "RunReader",

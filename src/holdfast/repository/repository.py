@@ -21,6 +21,7 @@ from holdfast.repository.keyring import Keyring, Secret, opened_slots, put_slot
 from holdfast.repository.keys import Keys, SlotKind, new_keys
 from holdfast.repository.keyset import FIRST_SLOT, KeyRemovedError
 from holdfast.repository.log import Log
+from holdfast.repository.rebuild import Rebuild
 from holdfast.repository.records import Records
 from holdfast.repository.signing import Signer
 from holdfast.repository.slots import KdfCost, NewSlot
@@ -133,6 +134,10 @@ class Repository:
         `journal` remembers on this computer when which pack was proved.
         """
         return Check(self.storage, self.config, self.keys, scope, progress).run(journal or Journal())
+
+    def rebuild(self, progress: Progress) -> Rebuild:
+        """To list packs that no index object lists any more: plan it, or do it."""
+        return Rebuild(self.storage, Records(self.storage, self.keys), self.log, progress)
 
     def mark(self, marks: Marks) -> None:
         """Let the log say which records count for nothing, and which count again: the next backups act on that."""

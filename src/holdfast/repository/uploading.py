@@ -13,9 +13,9 @@ from holdfast.repository.keys import Keys
 from holdfast.repository.packing import BUFFER_BYTES, SealedPack
 from holdfast.repository.storage.port import Bytes, Storage
 
-_PACKS_PER_INDEX_OBJECT: Final = 64
+PACKS_PER_INDEX_OBJECT: Final = 64
 """About 2 GiB of packs: a first full that is killed has lost at most that much when it is run again."""
-_SEGMENTS_PER_INDEX_OBJECT: Final = 512 * 1024
+SEGMENTS_PER_INDEX_OBJECT: Final = 512 * 1024
 """About 20 MiB of tables, whatever a guest fills its disk with: index objects are made and read in memory."""
 
 
@@ -81,7 +81,7 @@ class Uploader:
         self.put(sealed.pack.object, list(sealed.parts), self._verify_share)
         self._unlisted.append(sealed.pack)
         segments = sum(len(pack.table.ids) for pack in self._unlisted)
-        if len(self._unlisted) >= _PACKS_PER_INDEX_OBJECT or segments >= _SEGMENTS_PER_INDEX_OBJECT:
+        if len(self._unlisted) >= PACKS_PER_INDEX_OBJECT or segments >= SEGMENTS_PER_INDEX_OBJECT:
             self._publish()
 
     def _publish(self) -> None:

@@ -32,8 +32,8 @@ LEAVES = {path: command for path, command in ALL.items() if not isinstance(comma
 
 def test_the_commands_of_the_contract_are_there() -> None:
     assert set(LEAVES) == {
-        ("repository", "create"), ("repository", "info"), ("repository", "check"),
         *(("repository", "keys", verb) for verb in ("list", "add", "change", "remove", "rotate", "recovery")),
+        ("repository", "create"), ("repository", "info"), ("repository", "check"), ("repository", "rebuild"),
         ("machine", "list"), ("backup",), ("point", "list"), ("point", "show"),
         ("restore", "disk"), ("restore", "machine"), ("copy", "run"), ("copy", "status"), ("doctor",), ("completion",),
     }  # fmt: skip
@@ -42,7 +42,8 @@ def test_the_commands_of_the_contract_are_there() -> None:
 def test_what_streams_says_so_even_if_it_cannot_be_parsed() -> None:
     streaming = {path for path, command in LEAVES.items() if isinstance(command, StreamCommand)}
     assert streaming == {
-        ("backup",), ("repository", "check"), ("restore", "disk"), ("restore", "machine"), ("copy", "run"),
+        ("backup",), ("repository", "check"), ("repository", "rebuild"),
+        ("restore", "disk"), ("restore", "machine"), ("copy", "run"),
     }  # fmt: skip
 
 
