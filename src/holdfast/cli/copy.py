@@ -105,7 +105,9 @@ def copy_status(context: click.Context, /, source_url: str, target_url: str, **s
         points = in_order([*plan.there, *plan.deleted, *(planned.point for planned in plan.points)])
         rows = [(point, states.get(point.id, "missing")) for point in points]
         if common.json:
-            print_json([{**point_shape(point, source.id), "copy": state} for point, state in rows])
+            standings, now = source.log.state.standings, source.log.clock()
+            shapes = [point_shape(standings[point.id], source.id, now) for point, _ in rows]
+            print_json([{**shape, "copy": state} for shape, (_, state) in zip(shapes, rows, strict=True)])
         else:
             headings = ("POINT", "MACHINE", "CAPTURED", "COPY")
             cells = [(point.id, point.machine, local_text(point.captured_at), state) for point, state in rows]

@@ -1,36 +1,58 @@
-"""`holdfast point`: what can be restored."""
+"""`holdfast point`: what can be restored, and what becomes of it."""
+
+from datetime import datetime
 
 import click
 
 from holdfast.bootstrap.wiring import open_repository
 from holdfast.cli.common import Command, Common, Group
+from holdfast.cli.lazy import Stub
 from holdfast.cli.output import local_text, print_facts, print_json, print_table, size_text
+from holdfast.cli.point_choice import choose_point
 from holdfast.cli.shapes import point_shape
-from holdfast.core.point import RestorePoint
-from holdfast.core.selection import in_order, parse_reference, points_of, select_point
+from holdfast.core.selection import in_order, parse_reference, points_of
+from holdfast.repository import Standing
+
+_DECISIONS = [
+    Stub("delete", "holdfast.cli.point_decisions:delete", "Move points to the trash."),
+    Stub("undelete", "holdfast.cli.point_decisions:undelete", "Bring points back from the trash."),
+    Stub("pin", "holdfast.cli.point_decisions:pin", "Keep points whatever the rules of retention say."),
+    Stub("hold", "holdfast.cli.point_decisions:hold", "Let nobody delete points until they are released."),
+    Stub("lock", "holdfast.cli.point_decisions:lock", "Let nobody delete points before a time."),
+]
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, commands=_DECISIONS)
 def point() -> None:
-    """See restore points."""
+    """See restore points, delete and protect them."""
 
 
-@point.command("list", cls=Command, examples="holdfast point list\nholdfast point list web01 --json")
+@point.command(
+    "list",
+    cls=Command,
+    examples="holdfast point list\nholdfast point list web01 --json\nholdfast point list --trash",
+)
 @click.argument("machine", required=False)
+@click.option("--trash", "among", flag_value="trash", help="List what is in the trash.")
+@click.option("--all", "among", flag_value="all", help="List what is in the trash too.")
 @click.pass_context
-def list_points(context: click.Context, machine: str | None) -> None:
+def list_points(context: click.Context, machine: str | None, among: str | None) -> None:
     """List restore points, oldest capture first.
 
     Of one MACHINE, given by its id or a name it has borne, or of all.
     """
     common = Common.of(context)
     with open_repository(common.repository(), common.warn) as repository:
-        points = in_order(repository.points()) if machine is None else points_of(repository.points(), machine)
+        live, trash = repository.points(), repository.trash()
+        points = {None: live, "trash": trash, "all": live + trash}[among]
+        wanted = in_order(points) if machine is None else points_of(points, machine)
+        state, now = repository.log.state, repository.log.clock()
+        standings = [state.standings[each.id] for each in wanted]
     if common.json:
-        print_json([point_shape(each, repository.id) for each in points])
+        print_json([point_shape(each, repository.id, now) for each in standings])
     else:
         headings = ("POINT", "MACHINE", "CAPTURED", "CONSISTENCY", "CAPTURE", "DISKS", "SIZE", "STATE")
-        print_table(headings, [_row(each) for each in points])
+        print_table(headings, [_row(each, now) for each in standings])
 
 
 @point.command("show", cls=Command, examples="holdfast point show web01@latest\nholdfast point show 3f2a9c --json")
@@ -45,18 +67,20 @@ def show_point(context: click.Context, reference: str) -> None:
     common = Common.of(context)
     wanted = parse_reference(reference)
     with open_repository(common.repository(), common.warn) as repository:
-        chosen = select_point(repository.points(), wanted)
+        chosen = choose_point(repository, wanted)
+        standing, now = repository.log.state.standings[chosen.id], repository.log.clock()
     if common.json:
-        print_json(point_shape(chosen, repository.id))
+        print_json(point_shape(standing, repository.id, now))
         return
-    print_facts(_facts(chosen))
+    print_facts(_facts(standing, now))
     click.echo()
     headings = ("DISK", "SIZE", "FORMAT", "CAPTURE", "REASON")
     rows = [(disk.name, size_text(disk.size_bytes), disk.format, disk.capture, disk.reason) for disk in chosen.disks]
     print_table(headings, rows)
 
 
-def _row(point: RestorePoint) -> tuple[str, ...]:
+def _row(standing: Standing, now: datetime) -> tuple[str, ...]:
+    point = standing.point
     return (
         point.id,
         point.machine,
@@ -65,12 +89,23 @@ def _row(point: RestorePoint) -> tuple[str, ...]:
         point.capture,
         ",".join(disk.name for disk in point.disks),
         size_text(sum(disk.size_bytes for disk in point.disks)),
-        point.state,
+        ", ".join(_states(standing, now)),
     )
 
 
-def _facts(point: RestorePoint) -> list[tuple[str, str]]:
-    return [
+def _states(standing: Standing, now: datetime) -> list[str]:
+    """The point's state, and what protects it."""
+    states: list[str] = [standing.seen_at(now).state]
+    if standing.pinned:
+        states.append("pinned")
+    if standing.locked_until is not None and standing.locked_until > now:
+        states.append(f"locked until {local_text(standing.locked_until)}")
+    return states
+
+
+def _facts(standing: Standing, now: datetime) -> list[tuple[str, str]]:
+    point = standing.point
+    facts = [
         ("Point", point.id),
         ("Machine", f"{point.machine} ({point.machine_id})"),
         ("Captured", local_text(point.captured_at)),
@@ -79,5 +114,11 @@ def _facts(point: RestorePoint) -> list[tuple[str, str]]:
         ("Parent", point.parent or "none"),
         ("Definition", "yes" if point.definition.xml else "no, disks only"),
         ("Read back before commit", f"{point.verified_share:.0%} of what was written"),
-        ("State", point.state),
+        ("State", ", ".join(_states(standing, now))),
     ]
+    for hold in standing.holds_at(now).values():
+        until = "until released" if hold.until is None else f"until {local_text(hold.until)}"
+        facts.append(("Held", f"{until}, by {hold.by}{hold.reason and f': {hold.reason}'}"))
+    if standing.trashed_at is not None:
+        facts.append(("In the trash", f"since {local_text(standing.trashed_at)}, by {standing.trashed_by}"))
+    return facts

@@ -7,6 +7,7 @@ from holdfast.cli.common import Command, Common, Group
 from holdfast.cli.output import print_facts, print_json, size_text
 from holdfast.cli.repository_check import check
 from holdfast.cli.repository_keys import keys
+from holdfast.cli.repository_purge import purge
 from holdfast.cli.repository_rebuild import rebuild
 from holdfast.repository import RepositoryInfo
 
@@ -19,6 +20,7 @@ def repository() -> None:
 repository.add_command(check)
 repository.add_command(keys)
 repository.add_command(rebuild)
+repository.add_command(purge)
 
 
 @repository.command(

@@ -42,72 +42,70 @@ class Commit(Body, frozen=True, kw_only=True):
     points: list[RestorePoint]
 
 
-class Forget(Body, frozen=True, kw_only=True):
+class PointDecision(Body, frozen=True, kw_only=True):
+    """A decision about points, by their ids."""
+
+    points: list[str]
+
+
+class Forget(PointDecision, frozen=True, kw_only=True):
     """These points go to the trash: they are listed apart, and keep everything they need until they are purged."""
 
     kind = "forget"
     signed = True
-    points: list[str]
     reason: str = ""
 
 
-class Undelete(Body, frozen=True, kw_only=True):
+class Undelete(PointDecision, frozen=True, kw_only=True):
     """These points come back from the trash."""
 
     kind = "undelete"
-    points: list[str]
 
 
-class Purge(Body, frozen=True, kw_only=True):
+class Purge(PointDecision, frozen=True, kw_only=True):
     """These points leave the trash for good; what only they need may be deleted."""
 
     kind = "purge"
     signed = True
-    points: list[str]
 
 
-class Pin(Body, frozen=True, kw_only=True):
+class Pin(PointDecision, frozen=True, kw_only=True):
     """No retention rule drops these points."""
 
     kind = "pin"
-    points: list[str]
 
 
-class Unpin(Body, frozen=True, kw_only=True):
+class Unpin(PointDecision, frozen=True, kw_only=True):
     """Retention rules judge these points again."""
 
     kind = "unpin"
     signed = True
-    points: list[str]
 
 
-class Hold(Body, frozen=True, kw_only=True):
+class Hold(PointDecision, frozen=True, kw_only=True):
     """Nothing deletes these points until the hold of this id is released or, if it says so, is over.
 
     A reader's hold is over by itself, since a reader may die; a person's lasts until it is released.
     """
 
     kind = "hold"
-    points: list[str]
     hold: str
     until: Moment | None = None
     reason: str = ""
 
 
-class Release(Body, frozen=True, kw_only=True):
+class Release(PointDecision, frozen=True, kw_only=True):
     """These holds on these points end."""
 
     kind = "release"
     signed = True
-    points: list[str]
     holds: list[str]
 
 
-class Lock(Body, frozen=True, kw_only=True):
+class Lock(PointDecision, frozen=True, kw_only=True):
     """Nothing deletes these points before this time, and nobody can take that back."""
 
     kind = "lock"
-    points: list[str]
     until: Moment
 
 

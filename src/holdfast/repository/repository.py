@@ -1,7 +1,7 @@
 """A repository: create it, open it, list its points, read its disks, write to it."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -25,7 +25,7 @@ from holdfast.repository.rebuild import Rebuild
 from holdfast.repository.records import Records
 from holdfast.repository.signing import Signer
 from holdfast.repository.slots import KdfCost, NewSlot
-from holdfast.repository.state import State
+from holdfast.repository.state import Standing, State
 from holdfast.repository.storage.port import ObjectMissingError, Storage, StorageError
 from holdfast.repository.writer import Attempt, Claims
 
@@ -72,11 +72,11 @@ class Repository:
 
     def points(self) -> list[RestorePoint]:
         """The live points, by capture time, as of now."""
-        return self._seen(self.state().points)
+        return self._seen(lambda standing: standing.live)
 
     def trash(self) -> list[RestorePoint]:
         """The points that were forgotten and not purged yet, by capture time, as of now."""
-        return self._seen(self.state().trash)
+        return self._seen(lambda standing: not standing.live)
 
     def state(self) -> State:
         """What all decisions up to now come to."""
@@ -148,10 +148,10 @@ class Repository:
             repaired = {pack: list(numbers) for pack, numbers in marks.repaired.items()}
             self.log.append(lambda _state, _now: Repaired(records=repaired))
 
-    def _seen(self, points: Iterable[str]) -> list[RestorePoint]:
-        """These points as lists show them."""
-        now, standings = self.log.clock(), self.log.state.standings
-        return in_order(standings[name].seen_at(now) for name in points)
+    def _seen(self, wanted: Callable[[Standing], bool]) -> list[RestorePoint]:
+        """The wanted points as lists show them."""
+        now = self.log.clock()
+        return in_order(standing.seen_at(now) for standing in self.state().standings.values() if wanted(standing))
 
     def _complete_configuration(self) -> None:
         """Put the second copy of the configuration if it is missing: the creation may have been cut off before it."""

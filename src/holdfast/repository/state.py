@@ -68,7 +68,10 @@ class Holding(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """A point that has not been purged, and what has been decided about it. `number` is its commit's."""
+    """A point that has not been purged, and what has been decided about it.
+
+    `number` is its commit's. In the trash it is since `trashed_at`, put there by `trashed_by`.
+    """
 
     point: RestorePoint
     number: int
@@ -76,6 +79,7 @@ class Standing:
     holds: Mapping[str, Holding] = field(default_factory=dict)
     locked_until: datetime | None = None
     trashed_at: datetime | None = None
+    trashed_by: str = ""
 
     @property
     def live(self) -> bool:
@@ -198,12 +202,12 @@ class _Folding:
 
     @_decide.register
     def _forget(self, body: Forget) -> None:
-        at = self._entry.at
-        self._change(body.points, lambda each: each.why_not_forgotten(at), trashed_at=at)
+        at, by = self._entry.at, self._entry.by
+        self._change(body.points, lambda each: each.why_not_forgotten(at), trashed_at=at, trashed_by=by)
 
     @_decide.register
     def _undelete(self, body: Undelete) -> None:
-        self._change(body.points, lambda each: "not in the trash" if each.live else "", trashed_at=None)
+        self._change(body.points, lambda each: "not in the trash" if each.live else "", trashed_at=None, trashed_by="")
 
     @_decide.register
     def _purge(self, body: Purge) -> None:

@@ -34,6 +34,8 @@ def test_the_commands_of_the_contract_are_there() -> None:
     assert set(LEAVES) == {
         *(("repository", "keys", verb) for verb in ("list", "add", "change", "remove", "rotate", "recovery")),
         ("repository", "create"), ("repository", "info"), ("repository", "check"), ("repository", "rebuild"),
+        ("repository", "purge"), ("retention", "apply"),
+        ("point", "delete"), ("point", "undelete"), ("point", "pin"), ("point", "hold"), ("point", "lock"),
         ("machine", "list"), ("backup",), ("point", "list"), ("point", "show"),
         ("restore", "disk"), ("restore", "machine"), ("copy", "run"), ("copy", "status"), ("doctor",), ("completion",),
     }  # fmt: skip

@@ -1,0 +1,110 @@
+"""Decide: what a person says about single points. Every act is one decision in the log.
+
+What would be void is refused, judged on the state right below the entry's number: nobody decides on what has changed
+meanwhile.
+"""
+
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Final
+
+from holdfast.core.errors import NotFoundError, RefusedError
+from holdfast.repository import Repository, Standing, State
+from holdfast.repository.decisions import Body, Forget, Hold, Lock, Pin, PointDecision, Purge, Release, Undelete, Unpin
+
+WhyNot = Callable[[Standing, datetime], str]
+
+_HINTS: Final = {
+    "pinned": "holdfast point pin --release",
+    "held": "holdfast point hold --release, if whoever held it agrees",
+    "in the trash already": "`holdfast point delete --purge` or `holdfast repository purge` delete it for good",
+    "in the trash": "holdfast point undelete",
+    "not in the trash": "holdfast point list --trash",
+}
+
+
+def delete_points(repository: Repository, points: Sequence[str], reason: str = "") -> None:
+    """Move live points to the trash. Raises RefusedError if one is pinned, held, locked or there already."""
+    _decide(repository, Forget(points=list(points), reason=reason), Standing.why_not_forgotten)
+
+
+def undelete_points(repository: Repository, points: Sequence[str]) -> None:
+    """Bring points back from the trash."""
+    _decide(repository, Undelete(points=list(points)), _why_not_undeleted)
+
+
+def purge_points(repository: Repository, points: Sequence[str]) -> None:
+    """Delete points in the trash for good. Raises RefusedError if one is held or locked."""
+    _decide(repository, Purge(points=list(points)), Standing.why_not_purged)
+
+
+def pin_points(repository: Repository, points: Sequence[str]) -> None:
+    """Keep points from every rule of retention."""
+    _decide(repository, Pin(points=list(points)), lambda each, _now: "" if each.live else "in the trash")
+
+
+def unpin_points(repository: Repository, points: Sequence[str]) -> None:
+    """Let retention judge points again."""
+    _decide(repository, Unpin(points=list(points)), lambda each, _now: "" if each.pinned else "not pinned")
+
+
+def hold_points(repository: Repository, points: Sequence[str], reason: str = "") -> None:
+    """Keep points from being deleted by anybody until they are released."""
+    body = Hold(points=list(points), hold=secrets.token_hex(8), reason=reason)
+    _decide(repository, body, lambda _each, _now: "")
+
+
+def release_points(repository: Repository, points: Sequence[str]) -> None:
+    """End every hold on points that does not end by itself. Readers' holds stay: a restore may be at work."""
+
+    def make(state: State, now: datetime) -> Body:
+        standings = _allowed(state, now, points, lambda each, _now: "" if _lasting_holds(each) else "not held")
+        holds = {hold for standing in standings for hold in _lasting_holds(standing)}
+        return Release(points=list(points), holds=sorted(holds))
+
+    repository.log.append(make)
+
+
+def lock_points(repository: Repository, points: Sequence[str], until: datetime) -> None:
+    """Keep points from being deleted by anybody before a time. Nobody can take that back."""
+
+    def why_not(each: Standing, now: datetime) -> str:
+        if until <= now:
+            return "not to be locked until a time that is over"
+        longer = each.locked_until is not None and each.locked_until > until
+        return f"locked until {each.locked_until} already, and a lock is never made shorter" if longer else ""
+
+    _decide(repository, Lock(points=list(points), until=until), why_not)
+
+
+def _decide(repository: Repository, body: PointDecision, why_not: WhyNot) -> None:
+    """Take a decision about points, for each of which nothing speaks against it."""
+
+    def make(state: State, now: datetime) -> Body:
+        _allowed(state, now, body.points, why_not)
+        return body
+
+    repository.log.append(make)
+
+
+def _allowed(state: State, now: datetime, points: Iterable[str], why_not: WhyNot) -> list[Standing]:
+    """The points' standings. Raises RefusedError if something speaks against deciding, NotFoundError if one is gone."""
+    standings = []
+    for point in points:
+        standing = state.standings.get(point)
+        if standing is None:
+            raise NotFoundError(f"point {point} has been purged meanwhile", code="no-such-point")
+        if why := why_not(standing, now):
+            machine = standing.point.machine
+            raise RefusedError(f"point {point} of {machine} is {why}", hint=_HINTS.get(why, ""), code="point-state")
+        standings.append(standing)
+    return standings
+
+
+def _why_not_undeleted(standing: Standing, _now: datetime) -> str:
+    return "not in the trash" if standing.live else ""
+
+
+def _lasting_holds(standing: Standing) -> list[str]:
+    return [name for name, hold in standing.holds.items() if hold.until is None]
