@@ -6,6 +6,7 @@ from holdfast.bootstrap.wiring import create_repository, open_repository
 from holdfast.cli.common import Command, Common, Group
 from holdfast.cli.output import print_facts, print_json, size_text
 from holdfast.cli.repository_check import check
+from holdfast.cli.repository_collect import collect
 from holdfast.cli.repository_keys import keys
 from holdfast.cli.repository_purge import purge
 from holdfast.cli.repository_rebuild import rebuild
@@ -21,6 +22,7 @@ repository.add_command(check)
 repository.add_command(keys)
 repository.add_command(rebuild)
 repository.add_command(purge)
+repository.add_command(collect)
 
 
 @repository.command(

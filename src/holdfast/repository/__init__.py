@@ -2,10 +2,11 @@
 
 Inside, imports run downwards too: storage < framing < keys, recovery < config, signing, slots, decisions < keyset <
 state < cut, nodes < packs < index, log < keyring, records, tree < reading < disk < frames, damaged, packing <
-uploading < writer, check < rebuild < repository.
+uploading < writer, check < rebuild, collect < repository.
 """
 
 from holdfast.repository.check import CheckReport, CheckScope, Damage, Journal, check_without_key
+from holdfast.repository.collect import CollectionPlan, CollectionReport
 from holdfast.repository.cut import Piece
 from holdfast.repository.decisions import Commit, SlotRecord
 from holdfast.repository.disk import StoredDisk
@@ -41,6 +42,8 @@ __all__ = [
     "BlockMissingError",
     "CheckReport",
     "CheckScope",
+    "CollectionPlan",
+    "CollectionReport",
     "Commit",
     "Damage",
     "Frame",

@@ -96,6 +96,13 @@ def require_writable(config: Config) -> None:
         raise newer_format(f"this repository's disks are cut by {config.cut.algorithm!r}, which is unknown here")
 
 
+def require_collectable(config: Config) -> None:
+    """Raise RefusedError if a newer program's rules for deleting hold in this repository."""
+    require_writable(config)
+    if unknown := sorted({*config.features.collect} - _KNOWN_FEATURES):
+        raise newer_format(f"collecting in this repository needs features unknown here: {', '.join(unknown)}")
+
+
 def newer_format(message: str) -> RefusedError:
     """The error for anything a later version of the format must have written."""
     return RefusedError(message, hint="use a newer version of holdfast with this repository", code="newer-format")

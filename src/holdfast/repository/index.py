@@ -119,6 +119,7 @@ class Index:
         self.packs: list[Pack] = []
         self._numbers: dict[str, int] = {}
         self._runs: tuple[_Run, ...] = ()
+        self._dropped: set[str] = set()
         self._adding = threading.Lock()
 
     def add(self, packs: Iterable[Pack]) -> None:
@@ -129,35 +130,48 @@ class Index:
             for pack in fresh:
                 self._numbers[pack.name] = len(self.packs)
                 self.packs.append(pack)
-            if fresh:
-                runs.append(_merged([_run_of(self._numbers[pack.name], pack.table) for pack in fresh]))
+            if usable := [pack for pack in fresh if pack.name not in self._dropped]:
+                runs.append(_merged([_run_of(self._numbers[pack.name], pack.table) for pack in usable]))
             while len(runs) > 1 and len(runs[-2]) < 4 * len(runs[-1]):
                 runs[-2:] = [_merged(runs[-2:])]
             self._runs = tuple(runs)
+
+    def drop(self, names: Iterable[str]) -> None:
+        """These packs are condemned: nothing in them is ever found again."""
+        with self._adding:
+            fresh = set(names) - self._dropped
+            self._dropped |= fresh
+            numbers = [self._numbers[name] for name in fresh if name in self._numbers]
+            runs = []
+            for run in self._runs:
+                kept = ~np.isin(run.pack, numbers)
+                runs.append(_Run(run.high[kept], run.low[kept], run.pack[kept], run.segment[kept]))
+            self._runs = tuple(run for run in runs if len(run))
 
     def __len__(self) -> int:
         """Places known; it grows with each pack that is added."""
         return sum(len(run) for run in self._runs)
 
     def knows_pack(self, name: str) -> bool:
-        """Whether the pack of that name has been added."""
-        return name in self._numbers
+        """Whether the pack of that name has been added, and not dropped."""
+        return name in self._numbers and name not in self._dropped
 
     def number_of(self, name: str) -> int:
         """The number of a pack that has been added."""
         return self._numbers[name]
 
-    def places(self, ids: Sequence[bytes]) -> NDArray[np.int64]:
+    def places(self, ids: Sequence[bytes] | NDArray[np.uint8]) -> NDArray[np.int64]:
         """(n, 2) of pack and segment numbers, one place per id; -1 where an id has none."""
         found = np.full((len(ids), 2), -1, np.int64)
-        high, low = _prefixes(np.frombuffer(b"".join(ids), np.uint8).reshape(-1, ID_BYTES))
+        rows = ids if isinstance(ids, np.ndarray) else np.frombuffer(b"".join(ids), np.uint8).reshape(-1, ID_BYTES)
+        high, low = _prefixes(rows)
         for run in self._runs:
             at = np.minimum(np.searchsorted(run.high, high), len(run) - 1)
             hit = np.flatnonzero((run.high[at] == high) & (run.low[at] == low))
             found[hit, 0] = run.pack[at[hit]]
             found[hit, 1] = run.segment[at[hit]]
             for odd in np.flatnonzero((run.high[at] == high) & (run.low[at] != low)).tolist():
-                if others := self.copies(ids[odd]):  # two ids share 8 bytes: once in an age
+                if others := self.copies(bytes(ids[odd])):  # two ids share 8 bytes: once in an age
                     found[odd] = others[0]
         return found
 

@@ -121,6 +121,15 @@ def decode_leaf(plain: bytes, region_blocks: int) -> list[Piece]:
     return [Piece(*row) for row in zip(starts.tolist(), blocks.tolist(), ids, strict=True)]
 
 
+def leaf_ids(plain: bytes) -> bytes:
+    """The ids in a leaf, back to back, and nothing else of it. Raises DamagedError."""
+    if len(plain) >= _LEAF.size:
+        tag, count = _LEAF.unpack_from(plain)
+        if tag == b"L" and len(plain) == _LEAF.size + count * (3 + ID_BYTES):
+            return plain[_LEAF.size + 3 * count :]
+    raise _no_node("leaf")
+
+
 def _ids(plain: bytes, offset: int) -> list[bytes]:
     return [plain[at : at + ID_BYTES] for at in range(offset, len(plain), ID_BYTES)]
 

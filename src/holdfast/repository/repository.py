@@ -12,6 +12,7 @@ from holdfast.core.progress import Progress
 from holdfast.core.selection import in_order
 from holdfast.repository import config as configuration
 from holdfast.repository.check import EVERYTHING, Check, CheckReport, CheckScope, Journal, Marks
+from holdfast.repository.collect import Collector
 from holdfast.repository.config import FORMAT, Config, Cut
 from holdfast.repository.cut import Cutter
 from holdfast.repository.damaged import DamagedRecords
@@ -123,6 +124,7 @@ class Repository:
         self._complete_configuration()
         state = self.log.read()
         self.records.load_index()
+        self.records.index.drop(state.condemned)
         self.log.require_entry(self.records.base)
         lost = [pack for pack in self.records.lost_packs() if pack.name not in state.condemned]
         damaged = DamagedRecords(self.records.index, state.damaged, lost)
@@ -147,6 +149,10 @@ class Repository:
         if marks.repaired:
             repaired = {pack: list(numbers) for pack, numbers in marks.repaired.items()}
             self.log.append(lambda _state, _now: Repaired(records=repaired))
+
+    def collector(self, progress: Progress) -> Collector:
+        """To free what no point needs: plan it, or do it."""
+        return Collector(self.storage, self.config, self.keys, self.log, progress)
 
     def _seen(self, wanted: Callable[[Standing], bool]) -> list[RestorePoint]:
         """The wanted points as lists show them."""

@@ -22,13 +22,11 @@ from holdfast.repository.config import Config
 from holdfast.repository.cut import Piece
 from holdfast.repository.damaged import DamagedRecords
 from holdfast.repository.index import Pack
-from holdfast.repository.packing import PackBuilder
+from holdfast.repository.packing import NODE_RECORD_BYTES, PackBuilder
 from holdfast.repository.packs import DATA, NODES, PackType
 from holdfast.repository.records import Records
 from holdfast.repository.uploading import Uploader
 
-_NODE_RECORD_BYTES: Final = 32 * 1024
-"""Small, since an increment reads single leaves; nodes hardly compress, so nothing is lost by it."""
 _SIBLING_PATIENCE_S: Final = 30.0
 """Sharing spares work; it must not make one machine's backup wait for another's. After this the bytes go twice."""
 _PROMISES: Final = 64 * 1024
@@ -328,7 +326,7 @@ class _NodeLane:
             self._taken.add(node)
             self._waiting.append((node, plain))
             self._waiting_bytes += len(plain)
-            if self._waiting_bytes >= _NODE_RECORD_BYTES:
+            if self._waiting_bytes >= NODE_RECORD_BYTES:
                 pack = self._write()
                 if pack.full:
                     full, self._pack = pack, None

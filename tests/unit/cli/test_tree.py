@@ -36,6 +36,7 @@ def test_the_commands_of_the_contract_are_there() -> None:
         ("repository", "create"), ("repository", "info"), ("repository", "check"), ("repository", "rebuild"),
         ("repository", "purge"), ("retention", "apply"),
         ("point", "delete"), ("point", "undelete"), ("point", "pin"), ("point", "hold"), ("point", "lock"),
+        ("repository", "collect"),
         ("machine", "list"), ("backup",), ("point", "list"), ("point", "show"),
         ("restore", "disk"), ("restore", "machine"), ("copy", "run"), ("copy", "status"), ("doctor",), ("completion",),
     }  # fmt: skip
@@ -44,7 +45,7 @@ def test_the_commands_of_the_contract_are_there() -> None:
 def test_what_streams_says_so_even_if_it_cannot_be_parsed() -> None:
     streaming = {path for path, command in LEAVES.items() if isinstance(command, StreamCommand)}
     assert streaming == {
-        ("backup",), ("repository", "check"), ("repository", "rebuild"),
+        ("backup",), ("repository", "check"), ("repository", "rebuild"), ("repository", "collect"),
         ("restore", "disk"), ("restore", "machine"), ("copy", "run"),
     }  # fmt: skip
 

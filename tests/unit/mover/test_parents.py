@@ -101,7 +101,7 @@ def test_a_damaged_node_of_the_parent_costs_reads_and_nothing_else(
     storage: MemoryStorage, repository: Repository, victim: str, record_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor do the leaves of regions that did not change, which the damaged record may have held as well."""
-    monkeypatch.setattr("holdfast.repository.writer._NODE_RECORD_BYTES", record_bytes)
+    monkeypatch.setattr("holdfast.repository.writer.NODE_RECORD_BYTES", record_bytes)
     parent = back_up_disks(repository, [whole(FIRST)]).point
     lose(storage, repository, VICTIMS[victim](repository, bytes.fromhex(parent.disks[0].root)))
     outcome = back_up_disks(reopened(repository), [changed(SECOND, FIRST)], parent=parent)
@@ -127,7 +127,7 @@ def test_where_one_thing_is_damaged_nothing_is_relied_on_unread(storage: MemoryS
 def test_whoever_can_be_built_on_is_not_read_in_full_beside_one_who_cannot(
     storage: MemoryStorage, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("holdfast.repository.writer._NODE_RECORD_BYTES", 1)
+    monkeypatch.setattr("holdfast.repository.writer.NODE_RECORD_BYTES", 1)
     parent = back_up_disks(repository, [whole(FIRST, name="vda"), whole(SECOND, name="vdb")]).point
     lose(storage, repository, bytes.fromhex(parent.disks[0].root))
     outcome = back_up_disks(

@@ -1,0 +1,67 @@
+"""`holdfast repository collect`: free what no point needs any more."""
+
+import click
+
+from holdfast.bootstrap.wiring import open_repository
+from holdfast.cli.common import Common
+from holdfast.cli.output import size_text
+from holdfast.cli.stream import StreamCommand, stream
+from holdfast.repository import CollectionPlan, CollectionReport
+
+
+@click.command(
+    cls=StreamCommand,
+    examples="holdfast repository collect --repository /srv/backup\nholdfast repository collect --dry-run --json",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would go and what would be rewritten; change nothing.")
+@click.pass_context
+def collect(context: click.Context, *, dry_run: bool) -> int:
+    """Free the room of blocks that no point needs.
+
+    Points in the trash still need theirs: `holdfast repository purge` ends that. Backups, restores, copies and other
+    collections may run meanwhile, on any computer. Interrupted, it loses nothing, and the next run goes on.
+    """
+    with (
+        stream(Common.of(context)) as run,
+        open_repository(run.common.repository(), run.warn) as opened,
+        run.watch(opened.storage.url, kind="repository") as progress,
+    ):
+        collector = opened.collector(progress)
+        if dry_run:
+            plan = collector.plan()
+            run.result(_shape(plan), _plan_lines(plan))
+        else:
+            report = collector.run()
+            run.result(report, _report_lines(report), warnings=report.warnings)
+    return run.exit_status
+
+
+def _shape(plan: CollectionPlan) -> dict[str, object]:
+    return {
+        "dry_run": True,
+        "freed_bytes": plan.freed_bytes,
+        "condemned_packs": len(plan.condemned),
+        "rewritten_packs": len(plan.rewritten),
+        "rewritten_bytes": plan.rewritten_bytes,
+        "deleted_objects": len(plan.condemned) + len(plan.leftovers) + len(plan.index_objects),
+        "peak_bytes": plan.rewritten_bytes,
+    }
+
+
+def _plan_lines(plan: CollectionPlan) -> list[str]:
+    if plan.nothing_to_do:
+        return ["nothing to free"]
+    return [
+        f"would free about {size_text(plan.freed_bytes)}, needing {size_text(plan.rewritten_bytes)} more meanwhile",
+        f"  {len(plan.dead)} packs that nothing needs",
+        f"  {len(plan.rewritten)} packs of which {size_text(plan.rewritten_bytes)} are needed, to be rewritten",
+        f"  {len(plan.leftovers)} packs that were condemned before and are still there",
+        f"  {len(plan.index_objects)} index objects to be replaced",
+    ]
+
+
+def _report_lines(report: CollectionReport) -> list[str]:
+    if not report.deleted_objects:
+        return ["nothing to free"]
+    done = f"{report.condemned_packs} packs condemned, {size_text(report.rewritten_bytes)} rewritten"
+    return [f"freed {size_text(report.freed_bytes)}: {done}, {report.deleted_objects} objects deleted"]

@@ -1,0 +1,99 @@
+"""What a collection is going to do: the decision, apart from everything that is read or written for it."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+_WORTH_REWRITING: Final = 0.05
+"""Share of a pack that must be dead: a rewrite reads and writes the rest for it."""
+_WORTH_A_PASS: Final = 64 * 1024
+"""Bytes to be won by rewriting alone: an entry, packs and index objects are to be put for it."""
+_LEFT_ALONE: Final = 0.03
+"""Share of everything dead that may stay where getting at it costs most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackUse:
+    """A pack that no entry condemns: its size, and how many of its bytes hold what points reach."""
+
+    name: str
+    size_bytes: int
+    live_bytes: int
+
+    @property
+    def dead_bytes(self) -> int:
+        """What would be won by rewriting the rest."""
+        return self.size_bytes - self.live_bytes
+
+    @property
+    def dead_share(self) -> float:
+        """Between 0 and 1."""
+        return self.dead_bytes / max(1, self.size_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionPlan:
+    """Packs to condemn, as they are or once the rest of them has been rewritten, and what earlier passes left.
+
+    `leftovers` are condemned packs that are still there, by their sizes. `index_objects` list packs that go; what else
+    they list is listed anew.
+    """
+
+    dead: tuple[PackUse, ...]
+    rewritten: tuple[PackUse, ...]
+    leftovers: Mapping[str, int]
+    index_objects: tuple[str, ...]
+
+    @property
+    def condemned(self) -> frozenset[str]:
+        """The packs that go."""
+        return frozenset(use.name for use in (*self.dead, *self.rewritten))
+
+    @property
+    def rewritten_bytes(self) -> int:
+        """About what is to be stored anew; by so much the repository grows before it shrinks."""
+        return sum(use.live_bytes for use in self.rewritten)
+
+    @property
+    def freed_bytes(self) -> int:
+        """About how much smaller the repository is going to be."""
+        going = sum(use.dead_bytes for use in (*self.dead, *self.rewritten))
+        return going + sum(self.leftovers.values())
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether there is no garbage worth the while."""
+        return not (self.dead or self.rewritten or self.leftovers or self.index_objects)
+
+
+def plan_collection(
+    uses: Iterable[PackUse],
+    leftovers: Mapping[str, int],
+    index_objects: Mapping[str, Collection[str]],
+    condemned: Collection[str],
+) -> CollectionPlan:
+    """Decide what goes.
+
+    `uses` are all packs that are there and not condemned, `leftovers` those that are there and are. `index_objects` say
+    which packs each lists, and `condemned` which names no index object should list.
+    """
+    wasteful = [use for use in uses if use.dead_bytes > 0]
+    dead = tuple(use for use in wasteful if use.live_bytes == 0)
+    rewritten = tuple(_worth_rewriting(wasteful))
+    if not dead and sum(use.dead_bytes for use in rewritten) < _WORTH_A_PASS:
+        rewritten = ()
+    going = {use.name for use in (*dead, *rewritten)}.union(condemned)
+    outdated = (name for name, packs in index_objects.items() if not going.isdisjoint(packs))
+    return CollectionPlan(dead=dead, rewritten=rewritten, leftovers=leftovers, index_objects=tuple(sorted(outdated)))
+
+
+def _worth_rewriting(wasteful: Sequence[PackUse]) -> Iterator[PackUse]:
+    """Those that hold most garbage for their size, until little garbage is left."""
+    partly = [use for use in wasteful if use.live_bytes > 0]
+    remaining = sum(use.dead_bytes for use in partly)
+    acceptable = _LEFT_ALONE * sum(use.dead_bytes for use in wasteful)
+    for use in sorted(partly, key=lambda use: use.dead_share, reverse=True):
+        if remaining <= acceptable or use.dead_share < _WORTH_REWRITING:
+            return
+        yield use
+        remaining -= use.dead_bytes

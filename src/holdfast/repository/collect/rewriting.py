@@ -1,0 +1,178 @@
+"""Rewriting: what points reach of some packs is copied into fresh ones, so that the packs can go.
+
+A record of which everything is reached is sealed anew as it is. Of others the segments that are reached are taken out,
+gathered and compressed again. What is copied here is deleted there, so all of it is read back.
+"""
+
+import mmap
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from holdfast.core.errors import DamagedError, FullError
+from holdfast.repository.collect.bulk import read_sealed
+from holdfast.repository.collect.listing import put_index_objects
+from holdfast.repository.index import Pack
+from holdfast.repository.keys import Keys
+from holdfast.repository.packing import BUFFER_BYTES, NODE_RECORD_BYTES, PackBuilder, SealedPack
+from holdfast.repository.packs import DATA, NODES, PackType
+from holdfast.repository.records import Records
+from holdfast.repository.state import PackRecord
+
+_WINDOW_BYTES: Final = 64 * 1024 * 1024
+"""Sealed bytes held in memory to bring records of several packs into another order."""
+
+
+class ReachedRecord(NamedTuple):
+    """A record, and the numbers of those of its segments that are reached, ascending."""
+
+    pack: Pack
+    number: int
+    segments: Sequence[int]
+
+    @property
+    def sealed_bytes(self) -> int:
+        """How long it is in its pack."""
+        return int(self.pack.table.records[self.number]["packed"])
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything in it is reached."""
+        return len(self.segments) == len(self.pack.table.segments_of(self.number))
+
+
+class Rewriting:
+    """One run of it; `packs` are the fresh ones, durable and listed in durable index objects once `copy` returns.
+
+    `damaged` are records that could not be copied: their packs have to stay. `is_full`: there was no room for all of
+    it, and nothing of it may be relied on.
+    """
+
+    def __init__(self, records: Records, *, base: int, record_bytes: int) -> None:
+        self.packs: list[Pack] = []
+        self.damaged = set[PackRecord]()
+        self.is_full = False
+        self.stored_bytes = 0
+        self._records = records
+        self._base = base
+        self._fillings = {
+            DATA: _Filling(records.keys, DATA, record_bytes, self._put),
+            NODES: _Filling(records.keys, NODES, NODE_RECORD_BYTES, self._put),
+        }
+
+    def copy(self, wanted: Iterable[ReachedRecord], advance: Callable[[int], None]) -> None:
+        """Copy records in this order. `advance` is told how many sealed bytes are behind us."""
+        try:
+            self._copy(wanted, advance)
+            storage, keys = self._records.storage, self._records.keys
+            self.stored_bytes += put_index_objects(storage, keys, self._base, self.packs)
+        except FullError:
+            self.is_full = True
+
+    def _copy(self, wanted: Iterable[ReachedRecord], advance: Callable[[int], None]) -> None:
+        done = 0
+        for window in _windows(wanted):
+            for record, sealed in zip(window, self._read(window), strict=True):
+                try:
+                    self._take(record, sealed)
+                except DamagedError:
+                    self.damaged.add((record.pack.name, record.number))
+            done += sum(record.sealed_bytes for record in window)
+            advance(done)
+        for filling in self._fillings.values():
+            filling.finish()
+
+    def _read(self, window: Sequence[ReachedRecord]) -> list[memoryview]:
+        """The sealed bytes of each record of a window, read pack by pack."""
+        numbers: dict[Pack, list[int]] = defaultdict(list)
+        for record in window:
+            numbers[record.pack].append(record.number)
+        sealed = {
+            (pack.name, number): content
+            for pack, mine in numbers.items()
+            for number, content in read_sealed(self._records.storage, pack, np.sort(mine))
+        }
+        return [sealed[record.pack.name, record.number] for record in window]
+
+    def _take(self, record: ReachedRecord, sealed: memoryview) -> None:
+        """Raises DamagedError."""
+        table, filling = record.pack.table, self._fillings[record.pack.header.type]
+        segments = [(table.ids[each].tobytes(), int(table.sizes[each])) for each in record.segments]
+        if record.is_whole:
+            frame = self._records.open_frame(record.pack, record.number, sealed)
+            filling.add_whole(frame, segments)
+            return
+        plain = self._records.open_record(record.pack, record.number, sealed)
+        for each, (segment, _) in zip(record.segments, segments, strict=True):
+            filling.add_part(segment, bytes(plain[table.slice_of(record.number, each)]))
+
+    def _put(self, sealed: SealedPack) -> None:
+        self._records.storage.put(sealed.pack.object, sealed.parts, verify_share=1.0)
+        self.stored_bytes += sealed.pack.size
+        self.packs.append(sealed.pack)
+
+
+class _Filling:
+    """Packs of one type, filled one after the other."""
+
+    def __init__(self, keys: Keys, kind: PackType, record_bytes: int, put: Callable[[SealedPack], None]) -> None:
+        self._keys = keys
+        self._kind = kind
+        self._record_bytes = record_bytes
+        self._put = put
+        self._buffer = memoryview(mmap.mmap(-1, BUFFER_BYTES))
+        self._pack: PackBuilder | None = None
+        self._gathered: list[tuple[bytes, bytes]] = []
+        self._gathered_bytes = 0
+
+    def add_whole(self, frame: memoryview, segments: Sequence[tuple[bytes, int]]) -> None:
+        """A record of its own, compressed already."""
+        self._open().add_frame(frame, sum(size for _, size in segments), segments)
+        self._close_if_full()
+
+    def add_part(self, segment: bytes, plain: bytes) -> None:
+        """A segment that is to share a record with others."""
+        if self._gathered_bytes + len(plain) > self._record_bytes:
+            self._add_gathered()
+        self._gathered.append((segment, plain))
+        self._gathered_bytes += len(plain)
+
+    def finish(self) -> None:
+        """Nothing more comes."""
+        self._add_gathered()
+        if self._pack is not None:
+            self._put(self._pack.seal())
+            self._pack = None
+
+    def _add_gathered(self) -> None:
+        if self._gathered:
+            segments = [(segment, len(plain)) for segment, plain in self._gathered]
+            self._open().add(b"".join(plain for _, plain in self._gathered), segments)
+            self._gathered, self._gathered_bytes = [], 0
+            self._close_if_full()
+
+    def _open(self) -> PackBuilder:
+        if self._pack is None:
+            self._pack = PackBuilder(self._keys, self._kind, self._buffer, 1.0)
+        return self._pack
+
+    def _close_if_full(self) -> None:
+        if self._pack is not None and self._pack.full:
+            self._put(self._pack.seal())
+            self._pack = None
+
+
+def _windows(wanted: Iterable[ReachedRecord]) -> Iterator[list[ReachedRecord]]:
+    """The records in their order, so many at a time as may be held in memory."""
+    window: list[ReachedRecord] = []
+    size = 0
+    for record in wanted:
+        window.append(record)
+        size += record.sealed_bytes
+        if size >= _WINDOW_BYTES:
+            yield window
+            window, size = [], 0
+    if window:
+        yield window

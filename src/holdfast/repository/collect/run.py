@@ -1,0 +1,222 @@
+"""One collection, from what it sees to what it deletes."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from holdfast.core.errors import ConflictError, DamagedError, DeniedError, HoldfastError
+from holdfast.core.progress import Progress
+from holdfast.repository.collect.disk_order import ranks_in_disk_order
+from holdfast.repository.collect.listing import put_index_objects
+from holdfast.repository.collect.plan import CollectionPlan
+from holdfast.repository.collect.rewriting import ReachedRecord, Rewriting
+from holdfast.repository.collect.survey import Survey
+from holdfast.repository.collect.verdict import NothingLeftError, OvertakenError, Verdict
+from holdfast.repository.config import Config, require_collectable
+from holdfast.repository.decisions import Condemn
+from holdfast.repository.keys import Keys
+from holdfast.repository.log import Log
+from holdfast.repository.records import BlockMissingError
+from holdfast.repository.state import State
+from holdfast.repository.storage.port import Storage, StorageError
+
+_PASSES: Final = 8
+"""Times to begin anew because another collection was at the same packs, before leaving the field to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionReport:
+    """What a collection did. The repository grew by `peak_bytes` and then shrank, in all by `freed_bytes`."""
+
+    freed_bytes: int
+    condemned_packs: int
+    rewritten_bytes: int
+    deleted_objects: int
+    peak_bytes: int
+    warnings: tuple[str, ...]
+
+
+class Collector:
+    """One collection. Any number may be at work at once, on any computers, beside everything else."""
+
+    def __init__(self, storage: Storage, config: Config, keys: Keys, log: Log, progress: Progress) -> None:
+        self._storage = storage
+        self._config = config
+        self._keys = keys
+        self._log = log
+        self._progress = progress
+        self._warnings: list[str] = []
+        self._growth = Growth()
+        self._condemned_packs = 0
+        self._rewritten_bytes = 0
+        self._deleted_objects = 0
+
+    def plan(self) -> CollectionPlan:
+        """What a run would do as things stand. Changes nothing."""
+        return self._survey().plan()
+
+    def run(self) -> CollectionReport:
+        """Free what no point needs.
+
+        Raises DeniedError without the signing key, DamagedError if something that a point needs has no good copy,
+        ConflictError if other collections were always faster. Whatever it raises, running it again is safe.
+        """
+        require_collectable(self._config)
+        self._log.signer.require()
+        for _ in range(_PASSES):
+            try:
+                self._pass()
+            except OvertakenError:
+                continue
+            return CollectionReport(
+                freed_bytes=-self._growth.bytes,
+                condemned_packs=self._condemned_packs,
+                rewritten_bytes=self._rewritten_bytes,
+                deleted_objects=self._deleted_objects,
+                peak_bytes=self._growth.peak_bytes,
+                warnings=tuple(self._warnings),
+            )
+        message = f"other collections of {self._storage.url} were faster {_PASSES} times"
+        raise ConflictError(message, hint="let them end, then run again")
+
+    def _warn(self, text: str) -> None:
+        self._warnings.append(text)
+        self._progress.warning(text)
+
+    def _pass(self) -> None:
+        survey = self._survey()
+        plan = self._proved_plan(survey)
+        verdict = Verdict(survey, plan.condemned)
+        if plan.rewritten:
+            self._rewrite(survey, [use.name for use in plan.rewritten], verdict)
+        self._condemn(verdict)
+        self._sweep(survey)
+
+    def _survey(self) -> Survey:
+        """What there is, as of now. Raises DamagedError naming a point that lacks something."""
+        self._progress.step("Marking what points need")
+        while True:
+            survey = Survey(self._storage, self._keys, self._log.read())
+            try:
+                survey.look()
+            except BlockMissingError as error:
+                if self._log.read().number > survey.state.number or self._rescue(survey.state):
+                    continue
+                raise _lacks_a_copy(survey, error) from error
+            return survey
+
+    def _rescue(self, state: State) -> bool:
+        """Copy what points need and only condemned packs hold; whether all that was missing was found there.
+
+        No honest collection condemns such a pack, and none is ever pardoned.
+        """
+        survey = Survey(self._storage, self._keys, replace(state, condemned={}))
+        try:
+            survey.look(unlisted=state.condemned)
+        except BlockMissingError:
+            return False
+        needed = [name for name in state.condemned if survey.marked(name)]
+        self._warn(f"{len(needed)} packs were condemned although points need them; what they need is copied")
+        copied = self._copy(survey, [record for name in needed for record in survey.reached_records(name)])
+        return not copied.damaged
+
+    def _proved_plan(self, survey: Survey) -> CollectionPlan:
+        """A plan that leaves no damaged record as the only copy of anything."""
+        while True:
+            plan = survey.plan()
+            damaged = survey.damaged_among_kept(plan.condemned)
+            if not damaged:
+                return plan
+            for pack, number in sorted(damaged):
+                self._warn(f"record {number} of pack {pack} is damaged; other copies of it are kept")
+            survey.marking.shun(damaged)
+
+    def _rewrite(self, survey: Survey, names: list[str], verdict: Verdict) -> None:
+        """Copy what is reached of these packs, which are to go. Those of which something cannot be copied stay."""
+        self._progress.step(f"Rewriting {len(names)} packs")
+        ranks = ranks_in_disk_order(
+            survey.records, self._config.cut, survey.state, {survey.numbers[name] for name in names}
+        )
+        wanted = [record for name in names for record in survey.reached_records(name)]
+        wanted.sort(key=lambda record: ranks.get((survey.numbers[record.pack.name], record.number), len(ranks)))
+        copied = self._copy(survey, wanted)
+        if copied.is_full:
+            self._warn("there was no room to rewrite packs that are partly needed: run again")
+            verdict.keep(names)
+            verdict.add(copied.packs)
+            return
+        for pack, number in sorted(copied.damaged):
+            self._warn(f"record {number} of pack {pack} is damaged: the pack stays")
+            verdict.keep([pack])
+        verdict.rely_on(copied.packs)
+
+    def _copy(self, survey: Survey, wanted: list[ReachedRecord]) -> Rewriting:
+        total = sum(record.sealed_bytes for record in wanted)
+        rewriting = Rewriting(survey.records, base=survey.state.number, record_bytes=self._config.record_bytes)
+        rewriting.copy(wanted, lambda done: self._progress.advance(done, total))
+        self._growth.add(rewriting.stored_bytes)
+        self._rewritten_bytes += rewriting.stored_bytes
+        return rewriting
+
+    def _condemn(self, verdict: Verdict) -> None:
+        """Put the packs that go, or what is left of them when the number is ours."""
+        self._progress.step("Condemning what is not needed")
+        while True:
+            try:
+                appended = self._log.append(verdict.decide)
+            except NothingLeftError:
+                return
+            assert isinstance(appended.entry.body, Condemn)
+            self._condemned_packs += len(appended.entry.body.packs)
+            self._growth.add(appended.stored_bytes)
+            verdict.survey.follow(appended.state)
+
+    def _sweep(self, survey: Survey) -> None:
+        """Delete what is condemned, by whomever, now that marks made with that in view did not need it.
+
+        The log is listed first: who condemned a pack may not have come to sync the entry, and may never.
+        """
+        self._progress.step("Deleting")
+        self._log.require_no_hole()
+        gone = survey.state.condemned
+        outdated = {name: each for name, each in survey.index_objects.items() if not gone.keys().isdisjoint(each.packs)}
+        living = dict.fromkeys(pack for each in outdated.values() for pack in each.packs if pack not in gone)
+        packs = [survey.records.index.packs[survey.numbers[name]] for name in living]
+        self._growth.add(put_index_objects(self._storage, self._keys, survey.state.number, packs))
+        doomed = [(name, each.size) for name, each in outdated.items()]
+        doomed += [(f"packs/{name[:2]}/{name}", size) for name, size in survey.stored.items() if name in gone]
+        failures = [failure for name, size in doomed if (failure := self._delete(name, size))]
+        if failures:
+            self._warn(f"{len(failures)} objects could not be deleted yet: {failures[0].message}")
+
+    def _delete(self, name: str, size: int) -> HoldfastError | None:
+        """What it failed with, which must not end the sweep: the next collection tries again."""
+        try:
+            self._storage.delete(name)
+        except (DeniedError, StorageError) as error:
+            return error
+        self._growth.add(-size)
+        self._deleted_objects += 1
+        return None
+
+
+class Growth:
+    """By how many bytes the repository has grown, and had at most."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.peak_bytes = 0
+
+    def add(self, size: int) -> None:
+        """Count an object that was put, or one (negative) that was deleted."""
+        self.bytes += size
+        self.peak_bytes = max(self.peak_bytes, self.bytes)
+
+
+def _lacks_a_copy(survey: Survey, error: BlockMissingError) -> DamagedError:
+    point = survey.point_in_need()
+    whose = f"point {point.id} of {point.machine}" if point else "a point"
+    return DamagedError(
+        f"{whose} needs block {error.block.hex()[:16]}, of which no good copy is known: nothing is deleted",
+        hint="run `holdfast repository check`, then back the machine up with --heal, or purge the point",
+        code="live-block-missing",
+    )

@@ -1,0 +1,212 @@
+"""What a collection has to know before it decides: which packs there are, and what of them the points reach."""
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+import numpy as np
+from blake3 import blake3
+from numpy.typing import NDArray
+
+from holdfast.core.errors import DamagedError, HoldfastError
+from holdfast.core.point import RestorePoint
+from holdfast.repository.collect.bulk import read_segments
+from holdfast.repository.collect.marking import Marking, distinct
+from holdfast.repository.collect.plan import CollectionPlan, PackUse, plan_collection
+from holdfast.repository.collect.rewriting import ReachedRecord
+from holdfast.repository.index import Pack, decode_index_object
+from holdfast.repository.keys import Keys
+from holdfast.repository.packs import DATA
+from holdfast.repository.records import Records, pack_from_storage
+from holdfast.repository.state import PackRecord, State
+from holdfast.repository.storage.port import ObjectMissingError, Storage, StorageError, Stored
+
+_PACK: Final = re.compile("packs/[0-9a-f]{2}/([0-9a-f]{64})")
+
+
+class IndexObject(NamedTuple):
+    """An index object's size in bytes, and the packs it lists."""
+
+    size: int
+    packs: Collection[str]
+
+
+class Survey:
+    """The repository as of one state of the log, and then of later ones.
+
+    The log is read before the index, and the index before the names of packs: what a point needs is listed, and what is
+    listed has a name. What is missing all the same is lost, or a collection has been at work since the log was read.
+    """
+
+    def __init__(self, storage: Storage, keys: Keys, state: State) -> None:
+        self.state = state
+        self.records = Records(storage, keys)
+        self.marking = Marking(self.records)
+        self.numbers: dict[str, int] = {}
+        self.stored: dict[str, int] = {}
+        """Packs that are there, by name, with their sizes."""
+        self.index_objects: dict[str, IndexObject] = {}
+        self._storage = storage
+        self._keys = keys
+
+    def look(self, unlisted: Collection[str] = ()) -> None:
+        """See what there is and mark what points reach. Raises BlockMissingError if they need what is not there.
+
+        What no index object lists does not count, except for these `unlisted` packs.
+        """
+        self._load_index()
+        self._list_packs()
+        self._drop_lost()
+        self._look_into(unlisted)
+        self._load_index()  # packs that have been listed since are nobody's garbage
+        self.records.index.drop(self.state.condemned)
+        self.marking.shun(self.state.damaged)
+        self.marking.mark(roots_of(each.point for each in self.state.standings.values()))
+
+    def follow(self, state: State) -> None:
+        """Take in what has been decided since. Raises BlockMissingError."""
+        before, self.state = self.state, state
+        self._load_index()
+        condemned = state.condemned.keys() - before.condemned.keys()
+        self.records.index.drop(condemned)
+        self.marking.move_from(self.numbers[name] for name in condemned & self.numbers.keys())
+        self.marking.shun(state.damaged.keys() - before.damaged.keys())
+        self.marking.mark(
+            roots_of(each.point for name, each in state.standings.items() if name not in before.standings)
+        )
+
+    def point_in_need(self) -> RestorePoint | None:
+        """A point that lacks something."""
+        for standing in self.state.standings.values():
+            marking = Marking(self.records)
+            try:
+                marking.shun(self.state.damaged)
+                marking.mark(roots_of([standing.point]))
+            except DamagedError:
+                return standing.point
+        return None
+
+    def plan(self) -> CollectionPlan:
+        """What to do about it."""
+        condemned = self.state.condemned
+        leftovers = {name: size for name, size in self.stored.items() if name in condemned}
+        lists = {name: each.packs for name, each in self.index_objects.items()}
+        return plan_collection(self._uses(), leftovers, lists, condemned)
+
+    def add(self, packs: Collection[Pack]) -> None:
+        """Take in packs of our own, of which everything is needed."""
+        self.records.index.add(packs)
+        self._number_packs()
+        for pack in packs:
+            segments = np.arange(len(pack.table.ids))
+            self.marking.marks.take(np.stack([np.full_like(segments, self.numbers[pack.name]), segments], axis=1))
+            self.stored[pack.name] = pack.size
+
+    def reached_records(self, name: str) -> Iterator[ReachedRecord]:
+        """What is reached of a pack."""
+        pack = self.records.index.packs[self.numbers[name]]
+        segments = np.flatnonzero(self.marking.marks.of(self.numbers[name]))
+        records = np.searchsorted(pack.table.firsts, segments, "right") - 1
+        for number in np.unique(records).tolist():
+            first, last = np.searchsorted(records, [number, number + 1])
+            yield ReachedRecord(pack, number, segments[first:last].tolist())
+
+    def marked(self, name: str) -> int:
+        """How many segments of a pack are reached."""
+        return int(self.marking.marks.of(self.numbers[name]).sum()) if name in self.numbers else 0
+
+    def damaged_among_kept(self, going: Iterable[str]) -> set[PackRecord]:
+        """Records that would be left as the only copy of something, and cannot be read.
+
+        Several copies are rare, and may well have been made because one of them was damaged: so what is to be the last
+        is read before the others go.
+        """
+        damaged: set[PackRecord] = set()
+        for name in going:
+            if name in self.numbers:
+                damaged |= self._damaged_instead_of(self.numbers[name])
+        return damaged
+
+    def _damaged_instead_of(self, number: int) -> set[PackRecord]:
+        """Records that cannot be read and hold the kept copy of what lies in this pack as well."""
+        index, marks = self.records.index, self.marking.marks
+        pack = index.packs[number]
+        ids = distinct(pack.table.ids[~marks.of(number)])
+        places = index.places(ids)
+        rows = np.flatnonzero(places[:, 0] >= 0)
+        rows = rows[marks.are_set(places[rows])]
+        id_key = self.records.keys.data_id_key if pack.header.type == DATA else self.records.keys.node_id_key
+        damaged = set()
+        for kept in np.unique(places[rows, 0]).tolist():
+            mine = rows[places[rows, 0] == kept]
+            copy = index.packs[kept]
+            for segment, plain in read_segments(self.records, copy, np.sort(places[mine, 1])):
+                if blake3(plain, key=id_key).digest() != copy.table.ids[segment].tobytes():
+                    damaged.add((copy.name, copy.table.record_of(segment)))
+        return damaged
+
+    def _uses(self) -> Iterator[PackUse]:
+        """Every pack that is there and not condemned. What no index object lists is of no use to any point."""
+        packs, condemned = self.records.index.packs, self.state.condemned
+        for name, size in self.stored.items():
+            if name not in condemned:
+                number = self.numbers.get(name)
+                live = 0 if number is None else _live_bytes(packs[number], self.marking.marks.of(number))
+                yield PackUse(name=name, size_bytes=size, live_bytes=live)
+
+    def _load_index(self) -> None:
+        """Take in index objects that have appeared. What a damaged one lists counts as not listed."""
+        for name, size in [each for each in self._storage.list("index/") if each.name not in self.index_objects]:
+            try:
+                _, packs = decode_index_object(self._keys, self._storage.get(name), name)
+            except ObjectMissingError:
+                continue
+            except (DamagedError, StorageError):
+                packs = []
+            self.index_objects[name] = IndexObject(size, tuple(pack.name for pack in packs))
+            self.records.index.add(packs)
+        self._number_packs()
+
+    def _look_into(self, names: Collection[str]) -> None:
+        for name in (self.stored.keys() & set(names)) - self.numbers.keys():
+            stored = Stored(f"packs/{name[:2]}/{name}", self.stored[name])
+            with suppress(HoldfastError):
+                self.records.index.add([pack_from_storage(self._storage, self._keys, stored)])
+        self._number_packs()
+
+    def _number_packs(self) -> None:
+        for number in range(len(self.numbers), len(self.records.index.packs)):
+            self.numbers[self.records.index.packs[number].name] = number
+
+    def _list_packs(self) -> None:
+        """Other programs leave files of other names."""
+        listed = ((_PACK.fullmatch(name), size) for name, size in self._storage.list("packs/"))
+        self.stored = {match[1]: size for match, size in listed if match}
+
+    def _drop_lost(self) -> None:
+        """What a pack held that is not there, or not whole, has to be found elsewhere."""
+        packs = self.records.index.packs
+        self.records.index.drop([pack.name for pack in packs if self.stored.get(pack.name) != pack.size])
+
+
+def roots_of(points: Iterable[RestorePoint]) -> list[bytes]:
+    """The roots of everything that points need."""
+    roots: dict[str, None] = {}
+    for point in points:
+        for root in (*(disk.root for disk in point.disks), point.definition.xml, point.definition.nvram):
+            if root:
+                roots[root] = None
+    return [bytes.fromhex(root) for root in roots]
+
+
+def _live_bytes(pack: Pack, marked: NDArray[np.bool_]) -> int:
+    """About how many bytes of a pack hold marked segments: all, none, or their share of each record, never none."""
+    if marked.all() or not marked.any():
+        return pack.size if marked.any() else 0
+    table = pack.table
+    plain = np.concatenate(([0], np.cumsum(np.where(marked, table.sizes, 0), dtype=np.int64)))
+    live = plain[table.firsts[1:]] - plain[table.firsts[:-1]]
+    packed = table.records["packed"].astype(np.float64)
+    share = float((packed * live / np.maximum(1, table.records["plain"])).sum() / packed.sum())
+    return max(1, int(pack.size * share))

@@ -1,0 +1,74 @@
+"""Which packs go: judged on the state right below the number of the entry that condemns them, each time anew."""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from itertools import islice
+from typing import Final
+
+from holdfast.repository.collect.survey import Survey
+from holdfast.repository.decisions import Condemn
+from holdfast.repository.index import Pack
+from holdfast.repository.records import BlockMissingError
+from holdfast.repository.state import State
+
+_CONDEMNED_AT_ONCE: Final = 50_000
+"""Packs in one entry: about 7 MB."""
+
+
+class OvertakenError(Exception):
+    """What was decided meanwhile took the ground from under the plan."""
+
+
+class NothingLeftError(Exception):
+    """Nothing of the plan remains to be condemned."""
+
+
+class Verdict:
+    """Which packs go, judged anew on whatever state the log has reached.
+
+    A pack that is to go has so many marks: none, or those of what has been copied out of it. Has it more by now, a
+    point needs something of it that was not needed before, and it stays.
+    """
+
+    def __init__(self, survey: Survey, going: Iterable[str]) -> None:
+        self.survey = survey
+        self._marks = {name: survey.marked(name) for name in going}
+        self._copies: set[str] = set()
+
+    def keep(self, names: Iterable[str]) -> None:
+        """These stay after all."""
+        for name in names:
+            self._marks.pop(name, None)
+
+    def add(self, packs: Iterable[Pack]) -> None:
+        """Packs of our own that came to nothing go too."""
+        for pack in packs:
+            self.survey.stored[pack.name] = pack.size
+            self._marks[pack.name] = 0
+
+    def rely_on(self, packs: Collection[Pack]) -> None:
+        """What is needed of packs that go has been copied to these."""
+        self.survey.add(packs)
+        self._copies = {pack.name for pack in packs}
+
+    def decide(self, state: State, _now: datetime) -> Condemn:
+        """The packs that go, as far as this state allows. Raises OvertakenError, NothingLeftError."""
+        if state.number > self.survey.state.number:
+            self._follow(state)
+        going = (
+            name
+            for name, marks in self._marks.items()
+            if name not in state.condemned and self.survey.marked(name) == marks
+        )
+        if not (chosen := sorted(islice(going, _CONDEMNED_AT_ONCE))):
+            raise NothingLeftError
+        return Condemn(packs=chosen)
+
+    def _follow(self, state: State) -> None:
+        try:
+            self.survey.follow(state)
+        except BlockMissingError as error:
+            raise OvertakenError from error
+        damaged = {pack for pack, _ in state.damaged}
+        if not self._copies.isdisjoint(state.condemned.keys() | damaged):
+            raise OvertakenError
