@@ -17,6 +17,7 @@ from holdfast.repository.log import _Header
 from holdfast.repository.slots import NewSlot
 from tests.support.repositories import PASSPHRASE, new_repository
 from tests.support.secrets import a_secret, opens
+from tests.support.storage import FaultyStorage, PowerCut, lost
 
 OTHER = b"battery staple"
 BEFORE, AFTER = b"before" * 30_000, b"after" * 40_000
@@ -82,6 +83,22 @@ def test_a_removed_slot_under_another_number_is_refused(repository: Repository, 
     storage.objects |= {"keys/3": stolen, "keys/4": stolen}
     assert opens(storage, OTHER) is None
     assert opens(storage, b"third"), "its second name serves"
+
+
+def test_the_slot_of_an_addition_that_was_given_up_is_refused_in_place_of_a_later_one(
+    repository: Repository, storage: MemoryStorage
+) -> None:
+    faulty = FaultyStorage(storage)
+    with pytest.raises(PowerCut), faulty.at_put(3, lost):
+        open_repository(faulty, PASSPHRASE).keyring.add(a_secret(OTHER), "")
+    stolen = storage.objects["keys/2"]
+    assert repository.keyring.unfinished() == [2]
+    assert opens(storage, OTHER) is None
+    del storage.objects["keys/2"], storage.objects["keys/2.2"]  # by hand, so no epoch tells the two apart
+    assert repository.keyring.add(a_secret(b"third"), "").number == 2
+    storage.objects["keys/2"] = stolen
+    assert opens(storage, OTHER) is None
+    assert opens(storage, b"third")
 
 
 def test_a_secret_that_was_removed_and_added_again_opens(repository: Repository, storage: MemoryStorage) -> None:

@@ -21,7 +21,15 @@ from holdfast.repository import framing
 from holdfast.repository.decisions import Epoch, SlotRecord
 from holdfast.repository.framing import SLOT
 from holdfast.repository.keys import Keys, SlotKind, new_epoch
-from holdfast.repository.keyset import MAXIMUM_SLOTS, KeySet, key_removed, next_epoch, record_of, same_epoch
+from holdfast.repository.keyset import (
+    MAXIMUM_SLOTS,
+    KeyRemovedError,
+    KeySet,
+    key_removed,
+    next_epoch,
+    record_of,
+    same_epoch,
+)
 from holdfast.repository.log import Log
 from holdfast.repository.recovery import as_recovery_key, typing_error
 from holdfast.repository.slots import KdfCost, NewSlot, Slot, decode_slot, not_a_slot, open_slot, seal_slot
@@ -125,9 +133,7 @@ class Keyring:
 
     def require_in_force(self) -> None:
         """Raise KeyRemovedError unless the slot in use is one of the repository's, as far as the log has been read."""
-        assert self._keys.holder
-        if not self._log.state.keys.has(self._keys.holder):
-            raise key_removed(self._keys.holder)
+        self._require_in_force(self._log.state)
 
     def slots(self) -> list[SlotRecord]:
         """The slots in force, by number."""
@@ -189,6 +195,11 @@ class Keyring:
                     with suppress(ObjectMissingError):  # somebody is removing it
                         self._storage.put(name, [self._storage.get(other)])
 
+    def _require_in_force(self, state: State) -> None:
+        assert self._keys.holder
+        if not state.keys.has(self._keys.holder):
+            raise key_removed(self._keys.holder)
+
     def _records(self, known: KeySet) -> list[SlotRecord]:
         return known.records(self._keys, self._created_at)
 
@@ -208,7 +219,7 @@ class Keyring:
 
         try:
             self._decide(decide)
-        except (ConflictError, RefusedError):
+        except (ConflictError, KeyRemovedError, RefusedError):
             self._delete([number])
             raise
         return next(each for each in self._log.state.keys.slots if each.number == number)
@@ -238,8 +249,16 @@ class Keyring:
         return self._decide(decide)
 
     def _decide(self, decide: Callable[[State, datetime], Epoch]) -> int:
-        """Append a change of the set; the epoch it leads to."""
-        appended = self._log.append(decide)
+        """Append a change of the set; the epoch it leads to. Raises KeyRemovedError if the slot in use is not in force.
+
+        A slot that was changed keeps the epoch's keys, so that backups under way come home; it decides nothing.
+        """
+
+        def judge(state: State, now: datetime) -> Epoch:
+            self._require_in_force(state)
+            return decide(state, now)
+
+        appended = self._log.append(judge)
         assert not appended.void, appended.void
         return appended.state.keys.epoch
 

@@ -139,6 +139,18 @@ def test_a_backup_under_way_survives_a_change_of_its_passphrase(repository: Repo
     assert restored(open_repository(storage, OTHER), point) == BEFORE
 
 
+def test_who_came_in_by_a_key_that_was_changed_decides_nothing_about_keys(
+    repository: Repository, storage: MemoryStorage
+) -> None:
+    elsewhere = reopened(repository)
+    repository.keyring.change(a_secret(OTHER))
+    for change in (lambda: elsewhere.keyring.add(a_secret(b"x"), ""), elsewhere.keyring.rotate):
+        with pytest.raises(KeyRemovedError):
+            change()
+    assert {name for name in storage.objects if name.startswith("keys/")} == {"keys/2", "keys/2.2"}
+    assert numbers(open_repository(storage, OTHER)) == [2]
+
+
 def test_after_a_removal_new_packs_are_sealed_in_an_epoch_the_removed_cannot_enter(
     repository: Repository, storage: MemoryStorage
 ) -> None:
