@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from holdfast.repository import LocalDirectory, MemoryStorage, Storage
+from holdfast.repository.storage.limited import LimitedStorage
+from holdfast.repository.storage.readahead import ReadAheadStorage
 from tests.contract.storage import StorageContract
 from tests.support.storage import FaultyStorage, RecordingStorage
 from tests.testbed.objectstore import ObjectStore
@@ -38,3 +40,15 @@ class TestObjectStorage(StorageContract):
     @pytest.fixture
     def storage(self, s3: ObjectStore) -> Storage:
         return s3.storage(s3.new_bucket(), "some/prefix")
+
+
+class TestLimitedStorage(StorageContract):
+    @pytest.fixture
+    def storage(self) -> Storage:
+        return LimitedStorage(MemoryStorage(), 1 << 40)
+
+
+class TestReadAheadStorage(StorageContract):
+    @pytest.fixture
+    def storage(self) -> Storage:
+        return ReadAheadStorage(MemoryStorage())

@@ -24,6 +24,7 @@ from holdfast.repository.storage.limited import LimitedStorage
 from holdfast.repository.storage.local import LocalDirectory
 from holdfast.repository.storage.patience import Patience
 from holdfast.repository.storage.port import Storage
+from holdfast.repository.storage.readahead import ReadAheadStorage
 
 if TYPE_CHECKING:
     from holdfast.repository.storage.objects import ObjectStorage
@@ -66,7 +67,7 @@ def open_storage(settings: StorageSettings) -> Storage:
             hint="check the URL; `holdfast repository create` makes one",
             code="no-repository",
         )
-    return _limited(_bucket(location, settings, Patience()), settings)
+    return _limited(ReadAheadStorage(_bucket(location, settings, Patience())), settings)
 
 
 def create_storage(settings: StorageSettings) -> Storage:
@@ -75,7 +76,7 @@ def create_storage(settings: StorageSettings) -> Storage:
     if isinstance(location, Path):
         return _limited(LocalDirectory.create(location), settings)
     _bucket(location, settings, _FIRST_CONTACT).require_empty()
-    return _limited(_bucket(location, settings, Patience()), settings)
+    return _limited(ReadAheadStorage(_bucket(location, settings, Patience())), settings)
 
 
 def _bucket(location: Bucket, settings: StorageSettings, patience: Patience) -> "ObjectStorage":
