@@ -46,6 +46,21 @@ def open_repository(settings: RepositorySettings, warn: Callable[[str], None]) -
         yield opened
 
 
+@contextmanager
+def open_for_reading(settings: RepositorySettings, warn: Callable[[str], None]) -> Iterator[repository.Repository]:
+    """Open what is left of a repository to find points and read them; warn if its log has lost entries.
+
+    Raises as `open_repository` does for anything else.
+    """
+    storage = open_storage(settings.storage)
+    opened = repository.open_for_reading(storage, obtain_passphrase(settings.passphrase), warn)
+    if isinstance(opened.log, repository.BrokenLog):  # what it seems to be now is nothing to remember
+        yield opened
+        return
+    with remembering(opened, settings.cache, warn):
+        yield opened
+
+
 def create_repository(settings: RepositorySettings, like: repository.Repository | None = None) -> repository.Repository:
     """Make a repository, `like` another if one is given. The secret is obtained first: nothing is made without one.
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import click
 
-from holdfast.bootstrap.wiring import open_repository
+from holdfast.bootstrap.wiring import open_for_reading
 from holdfast.cli.common import Command, Common, Group
 from holdfast.cli.lazy import Stub
 from holdfast.cli.output import local_text, print_facts, print_json, print_table, size_text
@@ -42,7 +42,7 @@ def list_points(context: click.Context, machine: str | None, among: str | None) 
     Of one MACHINE, given by its id or a name it has borne, or of all.
     """
     common = Common.of(context)
-    with open_repository(common.repository(), common.warn) as repository:
+    with open_for_reading(common.repository(), common.warn) as repository:
         live, trash = repository.points(), repository.trash()
         points = {None: live, "trash": trash, "all": live + trash}[among]
         wanted = in_order(points) if machine is None else points_of(points, machine)
@@ -66,7 +66,7 @@ def show_point(context: click.Context, reference: str) -> None:
     """
     common = Common.of(context)
     wanted = parse_reference(reference)
-    with open_repository(common.repository(), common.warn) as repository:
+    with open_for_reading(common.repository(), common.warn) as repository:
         chosen = choose_point(repository, wanted)
         standing, now = repository.log.state.standings[chosen.id], repository.log.clock()
     if common.json:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from holdfast.bootstrap.settings import find_connection
-from holdfast.bootstrap.wiring import connect, open_repository, target_file
+from holdfast.bootstrap.wiring import connect, open_for_reading, target_file
 from holdfast.cli.common import Common, Group
 from holdfast.cli.output import size_text
 from holdfast.cli.parameters import network_names, storage_directories
@@ -54,7 +54,7 @@ def disk(context: click.Context, reference: str, disk: str, output: Path, image_
     common = Common.of(context)
     with stream(common) as run:
         wanted = parse_reference(reference)
-        with open_repository(common.repository(), run.warn) as repository:
+        with open_for_reading(common.repository(), run.warn) as repository:
             point = select_point(repository.points(), wanted)
             chosen = select_disk(point, disk)
             with run.watch(point.machine) as progress:
@@ -102,7 +102,7 @@ def machine(context: click.Context, /, reference: str, **said: Any) -> int:
             agent_timeout_s=said["agent_timeout"],
         )
         uri = find_connection(said["uri"], os.environ)
-        with open_repository(common.repository(), run.warn) as repository, connect(uri) as platform:
+        with open_for_reading(common.repository(), run.warn) as repository, connect(uri) as platform:
             point = select_point(repository.points(), wanted)
             with run.watch(new_machine.name) as progress:
                 result = recover_machine(repository, point, platform, new_machine, progress=progress)

@@ -1,10 +1,11 @@
 """The deduplicating, encrypted store, and the truth about every restore point.
 
 Inside, imports run downwards too: storage < framing < keys, recovery < config, signing, slots, decisions < keyset <
-state < cut, nodes < packs < index, log < keyring, records, tree < reading < disk < frames, damaged, packing <
-uploading < writer, check < rebuild, collect < repository.
+state < cut, nodes < packs < index, log < broken_log, keyring, records, tree < reading < disk < frames, damaged,
+packing < uploading < writer, check < rebuild, collect < repository.
 """
 
+from holdfast.repository.broken_log import BrokenLog
 from holdfast.repository.check import CheckReport, CheckScope, Damage, Journal, check_without_key
 from holdfast.repository.collect import CollectionPlan, CollectionReport
 from holdfast.repository.cut import Piece
@@ -24,6 +25,7 @@ from holdfast.repository.repository import (
     RepositoryInfo,
     create_repository,
     identify,
+    open_for_reading,
     open_repository,
 )
 from holdfast.repository.slots import RANDOM_SECRET, KdfCost
@@ -40,6 +42,7 @@ __all__ = [
     "Appended",
     "Attempt",
     "BlockMissingError",
+    "BrokenLog",
     "CheckReport",
     "CheckScope",
     "CollectionPlan",
@@ -77,6 +80,7 @@ __all__ = [
     "identify",
     "leaf_columns",
     "new_recovery_key",
+    "open_for_reading",
     "open_repository",
     "plan_reads",
     "rewrite",

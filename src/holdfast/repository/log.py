@@ -143,9 +143,13 @@ class Log:
 
     def require_no_hole(self) -> None:
         """Raise DamagedError if a listing shows an entry beyond the first absent number, or if there is none at all."""
+        self.require_entry(self.last_listed())
+
+    def last_listed(self) -> int:
+        """The highest number that a listing shows; 1 if it shows none."""
         names = (stored.name.removeprefix(_PREFIX) for stored in self._storage.list(_PREFIX))
         numbers = (int(name) for name in names if _NUMBER.fullmatch(name))  # other programs leave files of other names
-        self.require_entry(max(numbers, default=1))
+        return max(numbers, default=1)
 
     def require_entry(self, number: int) -> None:
         """Raise DamagedError unless the log reaches this entry, which is known to have been put."""
@@ -235,14 +239,15 @@ class Log:
         finally:
             if entries:
                 self._state = fold(self._state, entries)
-        if epoch_begins:
-            self._enter_epoch()
+        if entries:
+            self._follow_epoch(entries[-1])
         return epoch_begins or len(entries) == _FOLDED_AT_ONCE
 
-    def _enter_epoch(self) -> None:
-        """Raises KeyRemovedError if the slot that the keys came from is left out."""
-        enter_epoch(self._keys, self._state.keys)
-        self.signer.follow(self._state.keys.signing_key, self._keys.signing_seed)
+    def _follow_epoch(self, newest: Entry) -> None:
+        """Raises KeyRemovedError if the slot that the keys came from is left out of an epoch that begins."""
+        if isinstance(newest.body, Epoch):
+            enter_epoch(self._keys, self._state.keys)
+            self.signer.follow(self._state.keys.signing_key, self._keys.signing_seed)
 
     def _payload(self, number: int) -> bytes | None:
         try:
@@ -274,6 +279,14 @@ class Log:
 def entry_name(number: int) -> str:
     """Where entry `number` stands in the storage."""
     return f"{_PREFIX}{number:012}"
+
+
+def previous_of(payload: bytes, name: str) -> str:
+    """The hash of the entry that an entry says it follows. Raises DamagedError."""
+    try:
+        return msgspec.json.decode(payload.partition(b"\n")[0], type=_Header).previous
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise DamagedError(f"{name} is no entry of a log", code="object-damaged") from error
 
 
 def _unsealed(keys: Keys, payload: bytes, name: str) -> tuple[_Header, bytes, bytes]:

@@ -11,6 +11,7 @@ from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Progress
 from holdfast.core.selection import in_order
 from holdfast.repository import config as configuration
+from holdfast.repository.broken_log import BrokenLog
 from holdfast.repository.check import EVERYTHING, Check, CheckReport, CheckScope, Journal, Marks
 from holdfast.repository.collect import Collector
 from holdfast.repository.config import FORMAT, Config, Cut
@@ -52,12 +53,12 @@ class RepositoryInfo:
 class Repository:
     """An open repository. Safe to use from many threads; any number of processes may have it open."""
 
-    def __init__(self, storage: Storage, config: Config, keys: Keys) -> None:
+    def __init__(self, storage: Storage, config: Config, keys: Keys, log: type[Log] = Log) -> None:
         self.storage = storage
         self.config = config
         self.keys = keys
         self.cutter = Cutter(keys.cut_key, config.cut)
-        self.log = Log(storage, keys, Signer(config.signing_key, keys.signing_seed))
+        self.log = log(storage, keys, Signer(config.signing_key, keys.signing_seed))
         self.records = Records(storage, keys)
         self.keyring = Keyring(storage, keys, self.log, config.created_at)
         self._claims = Claims()
@@ -203,13 +204,30 @@ def open_repository(storage: Storage, passphrase: bytes) -> Repository:
     Raises NotFoundError (no repository there), DeniedError (wrong passphrase, or its slot was removed), RefusedError
     (newer format), DamagedError (configuration, every slot, or the log).
     """
+    return _opened(storage, passphrase, Log)
+
+
+def open_for_reading(storage: Storage, passphrase: bytes, warn: Callable[[str], None]) -> Repository:
+    """Open as far as that is possible: with a log that has lost entries, too, points can be found and read.
+
+    Warns if so. Raises as `open_repository` does for anything else.
+    """
+    try:
+        return _opened(storage, passphrase, Log)
+    except (DamagedError, StorageError) as damage:
+        repository = _opened(storage, passphrase, BrokenLog)
+        warn(f"the log is damaged, points may be missing, and some may be shown that were deleted: {damage.message}")
+        return repository
+
+
+def _opened(storage: Storage, passphrase: bytes, log: type[Log]) -> Repository:
     config, body, mac = _read_config(storage)
     removed: KeyRemovedError | None = None
     for keys in opened_slots(storage, passphrase, bytes.fromhex(config.id)):
         if keys.config_mac(body) != mac:
             message = f"the configuration of {storage.url} was changed by someone without its keys"
             raise DamagedError(message, hint="bring `config` back from a copy of the repository", code="config-forged")
-        repository = Repository(storage, config, keys)
+        repository = Repository(storage, config, keys, log)
         try:
             repository.log.require_no_hole()
             repository.keyring.require_in_force()
