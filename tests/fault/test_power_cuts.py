@@ -38,7 +38,7 @@ def small_packs(monkeypatch: pytest.MonkeyPatch) -> None:
 def small_packs_of_one_lane(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("holdfast.mover.pool.worker_count", lambda: 1)
     patch.setattr("holdfast.repository.packing.PACK_BYTES", 50_000)
-    patch.setattr("holdfast.repository.uploading._PACKS_PER_INDEX_OBJECT", 2)
+    patch.setattr("holdfast.repository.uploading.PACKS_PER_INDEX_OBJECT", 2)
 
 
 def first_backup(repository: Repository) -> RestorePoint:
@@ -222,7 +222,7 @@ def in_memory(left: Mapping[Path, bytes | None]) -> Storage:
 
 def test_what_another_writer_builds_on_survives_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer that uses an index object which its author has named but not yet synced."""
-    monkeypatch.setattr("holdfast.repository.uploading._PACKS_PER_INDEX_OBJECT", 64)
+    monkeypatch.setattr("holdfast.repository.uploading.PACKS_PER_INDEX_OBJECT", 64)
     root = tmp_path / "repository"
     with watched() as kernel:
         storage = LocalDirectory.create(root)

@@ -196,7 +196,7 @@ def test_a_put_that_fails_anywhere_fails_the_backup_unless_it_can_be_sent_again(
 def test_what_a_failed_backup_had_stored_spares_the_next_one_the_work(
     repository: Repository, storage: FaultyStorage, small_packs: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("holdfast.repository.uploading._PACKS_PER_INDEX_OBJECT", 4)
+    monkeypatch.setattr("holdfast.repository.uploading.PACKS_PER_INDEX_OBJECT", 4)
     with storage.at_every_put("log/", failing), pytest.raises(StorageError):
         back_up_disks(repository, [whole(CONTENT)])
     outcome = back_up_disks(reopened(repository), [whole(CONTENT)])

@@ -90,7 +90,7 @@ def test_nobody_waits_for_a_sibling_that_has_brought_what_it_promised(repository
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as pool:
         patch.setattr("holdfast.mover.pool.worker_count", lambda: 1)
         patch.setattr("holdfast.repository.packing.PACK_BYTES", 1)
-        patch.setattr("holdfast.repository.uploading._PACKS_PER_INDEX_OBJECT", 1)
+        patch.setattr("holdfast.repository.uploading.PACKS_PER_INDEX_OBJECT", 1)
         slow_backup = pool.submit(back_up_disks, repository, [whole(CONTENT + OTHER, fault=slow)], machine="slow")
         try:
             region_is_stored.wait()
@@ -195,7 +195,7 @@ def test_many_backups_at_once_of_which_some_fail_are_each_exact_or_absent(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("holdfast.repository.packing.PACK_BYTES", 60_000)
-    monkeypatch.setattr("holdfast.repository.uploading._PACKS_PER_INDEX_OBJECT", 3)
+    monkeypatch.setattr("holdfast.repository.uploading.PACKS_PER_INDEX_OBJECT", 3)
     monkeypatch.setattr("holdfast.repository.writer._SIBLING_PATIENCE_S", 0.5)
     chance = random.Random(seed)
     repository = new_repository(FaultyStorage(MemoryStorage()), SMALL_CUT)

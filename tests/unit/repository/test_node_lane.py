@@ -23,7 +23,7 @@ class SlowStorage(MemoryStorage):
 
 def test_threads_that_hand_over_nodes_never_wait_for_each_other_in_a_ring(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("holdfast.repository.packing.PACK_BYTES", 4096)
-    monkeypatch.setattr("holdfast.repository.uploading._PACKS_PER_INDEX_OBJECT", 1)
+    monkeypatch.setattr("holdfast.repository.uploading.PACKS_PER_INDEX_OBJECT", 1)
     monkeypatch.setattr("holdfast.repository.writer.NODE_RECORD_BYTES", 1)
     repository = create_repository(SlowStorage(), b"x", cost=KdfCost(memory_kib=64, iterations=1, lanes=1))
     attempt = repository.begin()

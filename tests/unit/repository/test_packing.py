@@ -47,7 +47,7 @@ def test_a_pack_counts_its_tables_so_that_tiny_segments_do_not_make_it_huge(monk
 
 def test_an_index_object_is_made_before_its_tables_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("holdfast.repository.packing.PACK_BYTES", 64 * 1024)
-    monkeypatch.setattr("holdfast.repository.uploading._SEGMENTS_PER_INDEX_OBJECT", 1000)
+    monkeypatch.setattr("holdfast.repository.uploading.SEGMENTS_PER_INDEX_OBJECT", 1000)
     monkeypatch.setattr("holdfast.mover.pool.worker_count", lambda: 1)
     repository = new_repository()
     point = back_up_disks(repository, [whole(single_blocks(6000))]).point
@@ -61,7 +61,7 @@ def test_an_index_object_is_made_before_its_tables_are_large(monkeypatch: pytest
 
 def test_every_pack_that_is_put_is_listed_once_and_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("holdfast.repository.packing.PACK_BYTES", 64 * 1024)
-    monkeypatch.setattr("holdfast.repository.uploading._PACKS_PER_INDEX_OBJECT", 3)
+    monkeypatch.setattr("holdfast.repository.uploading.PACKS_PER_INDEX_OBJECT", 3)
     storage = RecordingStorage(MemoryStorage())
     repository = new_repository(storage)
     for seed in range(3):
