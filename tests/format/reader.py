@@ -22,8 +22,10 @@ import zstandard
 from blake3 import blake3
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -66,14 +68,56 @@ class Standing:
         return max([self.locked, *self.holds.values()]) > at
 
 
+class OpenSlot(NamedTuple):
+    """The slot that opened."""
+
+    number: int
+    private_key: X25519PrivateKey
+
+
+@dataclass
+class KeySet:
+    """Which slots are in force, by the rules of section The set of slots."""
+
+    signing_key: str
+    generation: int = 1
+    epoch: int = 1
+    slots: dict[int, str] | None = None
+    handed: dict[str, str] = field(default_factory=dict)
+
+    def has(self, slot: OpenSlot) -> bool:
+        if self.slots is None:
+            return slot.number == 1
+        return self.slots.get(slot.number) == slot.private_key.public_key().public_bytes_raw().hex()
+
+    def after(self, body: dict[str, Any]) -> "KeySet":
+        """The set that an entry makes, or this one if it is void."""
+        slots = {slot["number"]: slot["public_key"] for slot in body["slots"]}
+        begins = body["epoch"] == self.epoch + 1
+        fits = (
+            body["generation"] == self.generation + 1
+            and (begins or body["epoch"] == self.epoch)
+            and len(slots) == len(body["slots"]) <= 64
+            and any(slot["may_sign"] for slot in body["slots"])
+            and begins == (body["signing_key"] != self.signing_key)
+            and set(body["handed"]) == {str(number) for number in slots if begins}
+        )
+        if not fits:
+            return self
+        return KeySet(body["signing_key"], body["generation"], body["epoch"], slots, body["handed"] or self.handed)
+
+
 class Fold:
     """The points that there are, by the rules of section Decisions. Packs and records do not concern a reader."""
 
-    def __init__(self) -> None:
+    def __init__(self, signing_key: str) -> None:
+        self.keys = KeySet(signing_key)
         self.standings: dict[str, Standing] = {}
         self.purged: set[str] = set()
 
     def take(self, kind: str, body: dict[str, Any]) -> None:
+        if kind == "epoch":
+            self.keys = self.keys.after(body)
         at = datetime.fromisoformat(body["at"]) if "at" in body else BEGINNING
         if kind == "commit":
             for point in body["points"]:
@@ -135,17 +179,24 @@ class Reader:
         if self.config["format"] != 1 or any(self.config["features"][use] for use in ("read", "write")):
             raise FormatError("a newer program wrote this repository")
         self.id = bytes.fromhex(self.config["id"])
-        content = self._open_slots(passphrase)
-        mac = hmac.digest(hkdf(content, b"holdfast 1 content config mac"), envelope["body"].encode(), hashlib.sha256)
-        if not hmac.compare_digest(mac.hex(), envelope["mac"]):
-            raise FormatError("the configuration is forged or damaged")
+        for content in self._open_slots(passphrase):
+            self._check_configuration(content, envelope)
+            self.log = Fold(self.config["signing_key"])
+            self._read_log()
+            if self.log.keys.has(self.slot):
+                break
+        else:
+            raise FormatError("the passphrase opens no slot in force")
         self.data_key = hkdf(content, b"holdfast 1 content data id")
         self.node_key = hkdf(content, b"holdfast 1 content node id")
-        self.log = Fold()
-        self._read_log()
         self.places: dict[bytes, list[Place]] = {}
         for path in sorted((directory / "index").glob("*")):
             self._read_index_object(path)
+
+    def _check_configuration(self, content: bytes, envelope: dict[str, str]) -> None:
+        mac = hmac.digest(hkdf(content, b"holdfast 1 content config mac"), envelope["body"].encode(), hashlib.sha256)
+        if not hmac.compare_digest(mac.hex(), envelope["mac"]):
+            raise FormatError("the configuration is forged or damaged")
 
     def _read_config(self) -> dict[str, str]:
         for path in (self.directory / "config", self.directory / "config.2"):
@@ -154,8 +205,8 @@ class Reader:
                 return envelope
         raise FormatError("no good configuration")
 
-    def _open_slots(self, passphrase: bytes) -> bytes:
-        """The content secret; epoch keys are kept."""
+    def _open_slots(self, passphrase: bytes) -> Iterator[bytes]:
+        """The content secret from every slot that opens; its epoch keys and what it is handed epochs by are kept."""
         for path in sorted((self.directory / "keys").iterdir()):
             slot = json.loads(unframe(b"slot", path.read_bytes(), twin=True))
             kdf = slot["kdf"]
@@ -170,8 +221,9 @@ class Reader:
             context = b"holdfast 1 slot " + self.id + slot["number"].to_bytes(4, "little")
             opened = json.loads(unseal(key, 0, bytes.fromhex(slot["sealed"]), context, path.name))
             self.epochs = {int(epoch): bytes.fromhex(secret) for epoch, secret in opened["epochs"].items()}
-            return bytes.fromhex(opened["content"])
-        raise FormatError("the passphrase opens no slot")
+            private = X25519PrivateKey.from_private_bytes(hkdf(root, b"holdfast 1 slot x25519"))
+            self.slot = OpenSlot(slot["number"], private)
+            yield bytes.fromhex(opened["content"])
 
     def _key(self, purpose: bytes, epoch: int, salt: bytes) -> AESGCM:
         return AESGCM(hkdf(self.epochs[epoch], b"holdfast 1 seal " + purpose + b" " + self.id, salt))
@@ -191,18 +243,35 @@ class Reader:
                 raise FormatError(f"a newer program wrote entry {number}")
             if (line["number"], line["previous"]) != (number, previous):
                 raise FormatError(f"entry {number} does not follow the one before it")
+            if line["epoch"] != self.log.keys.epoch:
+                raise FormatError(f"entry {number} is not sealed in epoch {self.log.keys.epoch}")
             key = self._key(b"entry", line["epoch"], bytes.fromhex(line["salt"]))
             plain = unseal(key, 0, payload[end:], payload[:end], path.name)
             if line["kind"] not in SIGNED:
                 self.log.take(line["kind"], json.loads(plain))
             elif self._is_signed(plain[:64], payload[:end] + plain[64:]):
                 self.log.take(line["kind"], json.loads(plain[64:]))
+                if not self._enter_epoch():
+                    return
             number, previous = number + 1, blake3(payload).hexdigest()
         if any(path.name.isdecimal() and int(path.name) >= number for path in (self.directory / "log").iterdir()):
             raise FormatError(f"entry {number} is missing")
 
+    def _enter_epoch(self) -> bool:
+        """Take the present epoch's key from what was handed to our slot, if it is new; whether it is there."""
+        keys = self.log.keys
+        if keys.epoch in self.epochs:
+            return True
+        if not keys.has(self.slot):
+            return False
+        info = b"holdfast 1 epoch " + self.id + struct.pack("<II", keys.epoch, self.slot.number)
+        suite = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+        handed = suite.decrypt(bytes.fromhex(keys.handed[str(self.slot.number)]), self.slot.private_key, info)
+        self.epochs[keys.epoch] = bytes.fromhex(json.loads(handed)["key"])
+        return True
+
     def _is_signed(self, signature: bytes, text: bytes) -> bool:
-        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.config["signing_key"]))
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.log.keys.signing_key))
         try:
             key.verify(signature, b"holdfast 1 entry " + self.id + text)
         except InvalidSignature:

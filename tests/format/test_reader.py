@@ -153,7 +153,7 @@ def test_the_reader_knows_nothing_of_the_product() -> None:
     source = Path(__file__).with_name("reader.py").read_text(encoding="utf-8")
     assert "import holdfast" not in source
     assert "from holdfast" not in source
-    assert len(source.splitlines()) <= 325
+    assert len(source.splitlines()) <= 400
 
 
 def test_the_reader_is_a_program(written: Written, tmp_path: Path) -> None:

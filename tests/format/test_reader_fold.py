@@ -8,12 +8,13 @@ from hypothesis import given, settings
 
 from holdfast.repository import LocalDirectory, Repository
 from holdfast.repository.decisions import Body, Forged, Forget, Purge, Undelete, encode_body
+from holdfast.repository.keyset import KeySet
 from holdfast.repository.log import Log
 from holdfast.repository.signing import Signer
 from holdfast.repository.state import State, fold
 from tests.format.reader import Fold, Reader
 from tests.property.test_fold import HISTORIES, entries_of
-from tests.support.decisions import decide
+from tests.support.decisions import PUBLIC_KEY, decide
 from tests.support.disks import whole
 from tests.support.repositories import PASSPHRASE, back_up_disks, new_repository
 
@@ -21,7 +22,7 @@ from tests.support.repositories import PASSPHRASE, back_up_disks, new_repository
 @given(history=HISTORIES)
 @settings(max_examples=200)
 def test_the_reader_folds_as_the_product_does(history: list[tuple[datetime, Body]]) -> None:
-    reader, state = Fold(), State()
+    reader, state = Fold(PUBLIC_KEY), State(keys=KeySet(signing_key=PUBLIC_KEY))
     for entry in entries_of(history):
         state = fold(state, [entry])
         if not isinstance(entry.body, Forged):
@@ -30,6 +31,7 @@ def test_the_reader_folds_as_the_product_does(history: list[tuple[datetime, Body
             name: not each.live for name, each in state.standings.items()
         }
         assert reader.purged == state.purged.keys()
+        assert (reader.keys.generation, reader.keys.epoch) == (state.keys.generation, state.keys.epoch)
 
 
 def test_the_reader_lists_what_is_live(tmp_path: Path) -> None:
