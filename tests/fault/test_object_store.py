@@ -1,6 +1,7 @@
 """An object store that fails: the real one, behind a proxy that throttles, breaks connections and loses answers."""
 
 import random
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ import pytest
 
 from holdfast.core.access import S3Credentials
 from holdfast.core.errors import DeniedError, HoldfastError, NotFoundError
+from holdfast.repository import create_repository
 from holdfast.repository.storage.objects import ObjectStorage
 from holdfast.repository.storage.patience import Patience
 from holdfast.repository.storage.port import (
@@ -18,7 +20,8 @@ from holdfast.repository.storage.port import (
     StorageError,
     StorageUnreachableError,
 )
-from tests.e2e.command import Site
+from tests.e2e.command import PASSPHRASE, Site
+from tests.support.repositories import CHEAP
 from tests.testbed.objectstore import ObjectStore, User
 from tests.testbed.proxy import Answer, Exchange, Fault, Proxy, cut, dropped, garbled, lost, proxy, refused
 
@@ -297,3 +300,31 @@ def test_a_backup_a_check_and_a_restore_over_a_store_that_fails_a_quarter_of_the
     assert output.read_bytes() == image.read_bytes()
     assert len(site.run("point", "list", "--json").value) == 2
     assert len(met) >= 5
+
+
+def test_an_interrupt_ends_a_backup_that_waits_for_a_store_in_trouble(
+    s3: ObjectStore, bucket: str, between: Proxy, tmp_path: Path
+) -> None:
+    """The store would be waited for five minutes."""
+    create_repository(s3.storage(bucket, "fleet"), PASSPHRASE.encode(), cost=CHEAP)
+    environment = {"HOLDFAST_S3_ENDPOINT": between.endpoint, "HOLDFAST_REPOSITORY": f"s3://{bucket}/fleet"}
+    site = Site(home=tmp_path, environment={**s3.environment(), **environment})
+    image = tmp_path / "disk.raw"
+    image.write_bytes(random.Random(7).randbytes(60 * MIB))
+    refusals = threading.Semaphore(0)
+
+    def refuse_puts(exchange: Exchange) -> None:
+        if exchange.method != "PUT":
+            exchange.give(exchange.ask())
+            return
+        refused(503, "SlowDown")(exchange)
+        refusals.release()
+
+    between.anything = refuse_puts
+    backup = site.start("backup", "--name", "web", "--image", f"disk={image}")
+    for _ in range(5):
+        assert refusals.acquire(timeout=60)
+    backup.send_signal(signal.SIGINT)
+    _, told = backup.communicate(timeout=60)
+    assert backup.returncode == 128 + signal.SIGINT
+    assert "interrupted by SIGINT" in told

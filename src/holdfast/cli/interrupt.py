@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 
+from holdfast.core.ending import ask_to_end, forget_ending
+
 
 class Interrupted(BaseException):
     """A signal asked us to end. No handler of ordinary errors swallows it."""
@@ -26,6 +28,7 @@ def interruptible() -> Iterator[None]:
     A signal that our parent had ignored stays ignored: `nohup` and background jobs rely on it. Whatever error comes out
     once a signal has struck is its doing: native code may turn what was raised in it into something of its own.
     """
+    forget_ending()
     struck: list[Interrupted] = []
     before = {signum: signal.getsignal(signum) for signum in _SIGNALS}
     ours = [signum for signum, handler in before.items() if handler is not signal.SIG_IGN]
@@ -45,6 +48,7 @@ def interruptible() -> Iterator[None]:
 def _interrupt(struck: list[Interrupted], signum: int, _frame: FrameType | None) -> None:
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_IGN)
+    ask_to_end()
     if sys.stderr.isatty():
         sys.stderr.write("\ninterrupted, cleaning up\n")
     struck.append(Interrupted(signum))

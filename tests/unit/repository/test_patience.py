@@ -1,10 +1,11 @@
 """What is tried again, for how long, with which pauses; and a bandwidth limit."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from holdfast.core.ending import ask_to_end, forget_ending
 from holdfast.core.errors import DeniedError
 from holdfast.repository import MemoryStorage
 from holdfast.repository.storage.limited import LimitedStorage
@@ -115,3 +116,20 @@ def test_a_limit_holds_over_threads_together() -> None:
     for thread in threads:
         thread.join()
     assert sorted(starts) == pytest.approx([0.1 * number for number in range(1, 8)])
+
+
+@pytest.fixture
+def ending() -> Iterator[None]:
+    ask_to_end()
+    yield
+    forget_ending()
+
+
+@pytest.mark.usefixtures("ending")
+def test_a_process_that_is_asked_to_end_waits_for_nobody() -> None:
+    with pytest.raises(StorageUnreachableError):
+        Patience(first_pause_s=1000, longest_pause_s=1000).run(failing(2, StorageUnreachableError("busy")))
+    storage = LimitedStorage(MemoryStorage(), 1)
+    storage.put("first", [bytes(1000)])
+    storage.put("second", [bytes(1000)])
+    assert storage.size("second") == 1000

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from holdfast.core.ending import sleep_unless_ending
 from holdfast.repository.storage.port import Bytes, Storage, Stored
 
 
@@ -19,7 +20,7 @@ class LimitedStorage:
         bytes_per_second: float,
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = sleep_unless_ending,
     ) -> None:
         self._inner = inner
         self._bytes_per_second = bytes_per_second
