@@ -1,5 +1,6 @@
 """What makes an actor deterministic: what the product does in several threads happens in one, and chance is its own."""
 
+import math
 import os
 import random
 import secrets
@@ -60,6 +61,7 @@ def each_actor_alone() -> Iterator[None]:
         patch.setattr("holdfast.mover.backup.run_threads", run_here)
         patch.setattr("holdfast.mover.restore.run_threads", run_here)
         patch.setattr("holdfast.repository.writer.Uploader", InlineUploader)
+        patch.setattr("holdfast.repository.writer._NEWS_EVERY_S", math.inf)
         patch.setattr(os, "urandom", own_urandom)
         patch.setattr(secrets, "token_hex", lambda size=32: own_urandom(size).hex())
         yield

@@ -65,6 +65,8 @@ class Shelf:
 class SharedStorage:
     """One actor's way to the shelf: the storage port, a turn for every call."""
 
+    puts_at_once = 1
+
     def __init__(self, shelf: Shelf, actor: Actor) -> None:
         self.url = "memory:"
         self._shelf = shelf

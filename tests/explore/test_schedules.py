@@ -119,8 +119,7 @@ def test_an_index_object_put_too_early_is_found_to_lose_a_point_if_nobody_looks_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def hand_over(self: Uploader, sealed: SealedPack) -> None:
-        self._unlisted.append(sealed.pack)
-        self._publish()
+        self._publish([sealed.pack])
         self.put(sealed.pack.object, list(sealed.parts))
 
     monkeypatch.setattr(InlineUploader, "hand_over", hand_over)

@@ -77,6 +77,7 @@ class FaultyStorage:
     def __init__(self, inner: Storage) -> None:
         self.inner = inner
         self.url = inner.url
+        self.puts_at_once = inner.puts_at_once
         self.puts: list[str] = []
         self.deletes: list[str] = []
         self.unreadable: dict[str, HoldfastError] = {}
@@ -192,6 +193,7 @@ class RecordingStorage:
     def __init__(self, inner: Storage) -> None:
         self.inner = inner
         self.url = inner.url
+        self.puts_at_once = inner.puts_at_once
         self.operations: list[Operation] = []
         self._count = 0
         self._counting = threading.Lock()

@@ -4,9 +4,11 @@ A region is read whole, or, where the parent point's tree and the changes since 
 of the rest is read all the same, another share each time, and compared: a change list that lies does not lie for ever.
 """
 
-from collections.abc import Collection, Container, Iterable, Sequence
+import random
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Final
 
 from holdfast.core.errors import FailedError
 from holdfast.core.extents import Extent, align_outward, intersect, normalise, split_by, total_bytes
@@ -102,6 +104,8 @@ class Proof:
         return self.rounds > 0 and region % self.rounds == self.turn % self.rounds
 
 
+_STRETCH_REGIONS: Final = 64
+"""256 MiB: long reads, and records that lie in the order of the disk."""
 NO_PROOF = Proof(0, 0)
 
 
@@ -158,8 +162,18 @@ class Planner:
         stream.parent, stream.shaken = None, False
         stream.leaves.clear()
         stream.expected_bytes = total_bytes(stream.data)
-        pieces = split_by(stream.data, self.region_bytes)
-        stream.work = (RegionWork(stream, region, held) for region, held in pieces)
+        stream.work = (RegionWork(stream, region, held) for region, held in self._in_any_order(stream.data))
+
+    def _in_any_order(self, data: Sequence[Extent]) -> Iterator[tuple[int, Sequence[Extent]]]:
+        """Regions that hold data, in long stretches, those in any order.
+
+        Equal machines that are read for the first time at once meet what the others have stored, instead of storing the
+        same at the same time.
+        """
+        stretches = list(split_by(data, _STRETCH_REGIONS * self.region_bytes))
+        random.shuffle(stretches)
+        for _, held in stretches:
+            yield from split_by(held, self.region_bytes)
 
     def _whole(self, source: CapturedDisk | BytesSource, data: Sequence[Extent]) -> Stream:
         stream = Stream(source, data)

@@ -76,6 +76,11 @@ class Records:
                 self.index.add(packs)
                 self._loaded.add(name)
 
+    def take_listed(self, name: str, packs: list[Pack]) -> None:
+        """Take in what this process has just listed, without reading it again."""
+        self.index.add(packs)
+        self._loaded.add(name)
+
     def read(self, wanted: bytes, id_key: bytes) -> bytes:
         """The plain bytes of one segment or node, from any good copy. Raises BlockMissingError.
 

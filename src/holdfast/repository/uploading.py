@@ -1,4 +1,4 @@
-"""Making packs durable: one thread per attempt puts them, and index objects over them, in the order that counts."""
+"""Making packs durable: a few threads per attempt put them, and index objects over them, in the order that counts."""
 
 import mmap
 import queue
@@ -14,16 +14,25 @@ from holdfast.repository.packing import BUFFER_BYTES, SealedPack
 from holdfast.repository.storage.port import Bytes, Storage
 
 PACKS_PER_INDEX_OBJECT: Final = 64
-"""About 2 GiB of packs: a first full that is killed has lost at most that much when it is run again."""
+"""At most, which is about 2 GiB: a first full that is killed has lost no more than that when it is run again."""
+_FEWEST_PACKS: Final = 4
+_SHARE: Final = 8
+"""Packs are listed when they are an eighth of those listed before: early enough that others who store the same can
+see them, and that a slow line has not sent them in vain, late enough that a long full makes some dozen index objects.
+"""
 SEGMENTS_PER_INDEX_OBJECT: Final = 512 * 1024
 """About 20 MiB of tables, whatever a guest fills its disk with: index objects are made and read in memory."""
 
 
 class Uploader:
-    """Takes sealed packs from many lanes; bounded, so that lanes wait for a slow storage."""
+    """Takes sealed packs from many lanes; bounded, so that lanes wait for a slow storage.
+
+    As many packs are on their way at a time as the storage asks for. What becomes durable is listed by whichever thread
+    finds that it is time; `published` is told of each index object and what it lists.
+    """
 
     def __init__(
-        self, storage: Storage, keys: Keys, base: int, verify_share: float, published: Callable[[list[Pack]], None]
+        self, storage: Storage, keys: Keys, base: int, verify_share: float, published: Callable[[str, list[Pack]], None]
     ) -> None:
         self._storage = storage
         self._keys = keys
@@ -32,11 +41,17 @@ class Uploader:
         self._published = published
         self._waiting: queue.Queue[SealedPack | None] = queue.Queue(maxsize=1)
         self._spare: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
+        self._lock = threading.Lock()
         self._unlisted: list[Pack] = []
+        self._listed = 0
         self._failure: BaseException | None = None
         self.stored_bytes = 0
-        self._thread = threading.Thread(target=self._run, name="uploader", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"uploader-{number}", daemon=True)
+            for number in range(storage.puts_at_once)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def buffer(self) -> memoryview:
         """A buffer for a pack: one that came back, else a new one, which takes memory only as far as it is filled."""
@@ -54,17 +69,20 @@ class Uploader:
         """Everything handed over is durable and listed in a durable index object. Raises what failed."""
         self._waiting.join()
         self._raise_failure()
-        self._publish()
+        self._publish(self._take_unlisted())
 
     def stop(self) -> None:
-        """End the thread; what is still queued is put all the same, or has failed."""
-        self._waiting.put(None)
-        self._thread.join()
+        """End the threads; what is still queued is put all the same, or has failed."""
+        for _ in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join()
 
     def put(self, name: str, parts: list[Bytes], verify_share: float = 1.0) -> None:
         """Put one object and count it."""
         self._storage.put(name, parts, verify_share=verify_share)
-        self.stored_bytes += sum(map(len, parts))
+        with self._lock:
+            self.stored_bytes += sum(map(len, parts))
 
     def _run(self) -> None:
         while (sealed := self._waiting.get()) is not None:
@@ -79,19 +97,32 @@ class Uploader:
 
     def _upload(self, sealed: SealedPack) -> None:
         self.put(sealed.pack.object, list(sealed.parts), self._verify_share)
-        self._unlisted.append(sealed.pack)
-        segments = sum(len(pack.table.ids) for pack in self._unlisted)
-        if len(self._unlisted) >= PACKS_PER_INDEX_OBJECT or segments >= SEGMENTS_PER_INDEX_OBJECT:
-            self._publish()
+        with self._lock:
+            self._unlisted.append(sealed.pack)
+            due = self._due()
+        if due:
+            self._publish(self._take_unlisted())
 
-    def _publish(self) -> None:
-        """List the packs that no index object lists yet; only then may anything refer to what they hold."""
-        if not self._unlisted:
-            return
-        blob = encode_index_object(self._keys, self._base, self._unlisted)
-        self.put(f"index/{blake3(blob).hexdigest()}", [blob])
-        packs, self._unlisted = self._unlisted, []
-        self._published(packs)
+    def _due(self) -> bool:
+        packs, segments = len(self._unlisted), sum(len(pack.table.ids) for pack in self._unlisted)
+        return (
+            packs >= min(max(_FEWEST_PACKS, self._listed // _SHARE), PACKS_PER_INDEX_OBJECT)
+            or segments >= SEGMENTS_PER_INDEX_OBJECT
+        )
+
+    def _take_unlisted(self) -> list[Pack]:
+        with self._lock:
+            packs, self._unlisted = self._unlisted, []
+            self._listed += len(packs)
+        return packs
+
+    def _publish(self, packs: list[Pack]) -> None:
+        """List packs that no index object lists yet; only then may anything refer to what they hold."""
+        if packs:
+            blob = encode_index_object(self._keys, self._base, packs)
+            name = f"index/{blake3(blob).hexdigest()}"
+            self.put(name, [blob])
+            self._published(name, packs)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

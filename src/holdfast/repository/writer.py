@@ -10,7 +10,9 @@ for the claims it relied on; what its siblings did not bring home is named as wo
 """
 
 import threading
+import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
@@ -18,6 +20,7 @@ import numpy as np
 from blake3 import blake3
 from numpy.typing import NDArray
 
+from holdfast.core.errors import HoldfastError
 from holdfast.repository.config import Config
 from holdfast.repository.cut import Piece
 from holdfast.repository.damaged import DamagedRecords
@@ -29,6 +32,8 @@ from holdfast.repository.uploading import Uploader
 
 _SIBLING_PATIENCE_S: Final = 30.0
 """Sharing spares work; it must not make one machine's backup wait for another's. After this the bytes go twice."""
+_NEWS_EVERY_S: Final = 3.0
+"""Others list what they store from some 100 MiB on; a listing of the index costs little beside that."""
 _PROMISES: Final = 64 * 1024
 """Ids relied on before looking which of them are home: about 20 MiB."""
 
@@ -162,6 +167,8 @@ class Attempt:
         self._promises = _Promises(self._is_stored)
         self._unreliable: set[bytes] = set()
         self.doubting = False
+        self._looking = threading.Lock()
+        self._next_look = time.monotonic() + _NEWS_EVERY_S
         self.uploader = Uploader(records.storage, records.keys, base, share, self._published)
         self._nodes = _NodeLane(self)
 
@@ -183,6 +190,7 @@ class Attempt:
         """Those pieces that this attempt has to store."""
         if not pieces:
             return []
+        self._look_for_news()
         ids = [piece.id for piece in pieces]
         known = self._is_stored(ids)
         return [pieces[at] for at in (~known).nonzero()[0].tolist() if self._to_store(ids[at], work)]
@@ -228,6 +236,19 @@ class Attempt:
         with self._counting:
             self.sent_bytes += plain_bytes
 
+    def _look_for_news(self) -> None:
+        """Now and then take in what others have listed meanwhile: whoever stores the same need not do so twice.
+
+        What is met there is checked at the commit like all else. It only spares work, so its failure is none.
+        """
+        if time.monotonic() >= self._next_look and self._looking.acquire(blocking=False):
+            try:
+                with suppress(HoldfastError):
+                    self._records.load_index()
+                self._next_look = time.monotonic() + _NEWS_EVERY_S
+            finally:
+                self._looking.release()
+
     def _is_stored(self, ids: Sequence[bytes]) -> NDArray[np.bool_]:
         """Which of these segments the repository has."""
         return self._is_known(ids, self.keys.data_id_key)
@@ -253,8 +274,8 @@ class Attempt:
         self._promises.add(wanted, work)
         return False
 
-    def _published(self, packs: list[Pack]) -> None:
-        self._records.index.add(packs)
+    def _published(self, name: str, packs: list[Pack]) -> None:
+        self._records.take_listed(name, packs)
         for pack in packs:
             ids = [row.tobytes() for row in pack.table.ids]
             if pack.header.type == NODES:

@@ -121,7 +121,7 @@ def test_a_pack_that_is_gone_is_missed_and_the_others_are_brought(repository: Re
     assert (good, missed) == ([(BLOCK, parts[1])], [places[0]])
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_layout_is_brought_to_its_places(repository: Repository, data: st.DataObject) -> None:
     """More than fits into the reader's memory at once, in any order, with gaps, repeats and a short end."""

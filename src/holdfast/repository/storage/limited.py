@@ -29,6 +29,7 @@ class LimitedStorage:
         self._free_at = clock()
         self._reserving = threading.Lock()
         self.url = inner.url
+        self.puts_at_once = inner.puts_at_once
 
     def put(self, name: str, parts: Sequence[Bytes], *, verify_share: float = 1.0) -> None:
         """See the port."""

@@ -38,6 +38,8 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 class LocalDirectory:
     """Objects as files below one directory. Thread- and process-safe by the file system's own create-only link."""
 
+    puts_at_once = 1
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.url = str(path)

@@ -9,6 +9,8 @@ from holdfast.repository.storage.port import Bytes, ObjectExistsError, ObjectMis
 class MemoryStorage:
     """A dictionary with the guarantees of the port, as long as the process lives."""
 
+    puts_at_once = 1
+
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self._lock = Lock()

@@ -36,6 +36,8 @@ _PAGE: Final = 1000
 class ObjectStorage:
     """Objects below a prefix of a bucket. Safe to use from many threads and processes."""
 
+    puts_at_once = 3  # two fill a line of 150 ms while the third waits for its answer
+
     def __init__(self, store: Store, url: str, patience: Patience | None = None) -> None:
         self._store = store
         self._patience = patience or Patience()

@@ -54,6 +54,10 @@ class Storage(Protocol):
     def url(self) -> str:
         """Where this is, as the user would name it."""
 
+    @property
+    def puts_at_once(self) -> int:
+        """How many large puts it takes side by side to use its whole line; more only cost memory."""
+
     def put(self, name: str, parts: Sequence[Bytes], *, verify_share: float = 1.0) -> None:
         """Create `name` holding the parts one after the other, durably.
 

@@ -27,6 +27,7 @@ class ReadAheadStorage:
         self._inner = inner
         self._folders = {folder: _Folder(inner) for folder in _FOLDERS}
         self.url = inner.url
+        self.puts_at_once = inner.puts_at_once
 
     def put(self, name: str, parts: Sequence[Bytes], *, verify_share: float = 1.0) -> None:
         """See the port."""
