@@ -53,7 +53,7 @@ def open_log(storage: Storage, clock: SetClock | None = None, *, keys: Keys = KE
     """The log in a storage, by somebody who has read nothing of it; entry 1 is made if there is none."""
     log = Log(storage, keys, Signer(PUBLIC_KEY, keys.signing_seed), clock or SetClock())
     if not log.read().number:
-        log.create(START)
+        log.create(START, b"")
     return log
 
 

@@ -61,6 +61,12 @@ def open_for_reading(settings: RepositorySettings, warn: Callable[[str], None]) 
         yield opened
 
 
+def open_for_rebuild(settings: RepositorySettings, progress: Progress) -> repository.Rebuild:
+    """What can make a repository's index and configuration anew. Raises as `open_repository` does."""
+    storage = open_storage(settings.storage)
+    return repository.open_for_rebuild(storage, obtain_passphrase(settings.passphrase), progress)
+
+
 def create_repository(settings: RepositorySettings, like: repository.Repository | None = None) -> repository.Repository:
     """Make a repository, `like` another if one is given. The secret is obtained first: nothing is made without one.
 

@@ -1,7 +1,8 @@
 """The deduplicating, encrypted store, and the truth about every restore point.
 
 Inside, imports run downwards too: storage < framing < keys, recovery < config, signing, slots, decisions < keyset <
-state < cut, nodes < packs < index, log < broken_log, keyring, records, tree < reading < disk < frames, damaged,
+state < cut, nodes < packs < index, log < broken_log, keyring <
+lost_config, records, tree < reading < disk < frames, damaged,
 packing < uploading < writer, check < rebuild, collect < repository.
 """
 
@@ -16,7 +17,7 @@ from holdfast.repository.keyring import Secret, slot_names
 from holdfast.repository.log import Appended, Head
 from holdfast.repository.nodes import depth_of, encode_leaf, leaf_columns
 from holdfast.repository.reading import Layout, LayoutReader, ReadRun, RunReader, plan_reads
-from holdfast.repository.rebuild import RebuildPlan, RebuildReport
+from holdfast.repository.rebuild import Rebuild, RebuildPlan, RebuildReport
 from holdfast.repository.records import BlockMissingError
 from holdfast.repository.recovery import new_recovery_key
 from holdfast.repository.repository import (
@@ -26,6 +27,7 @@ from holdfast.repository.repository import (
     create_repository,
     identify,
     open_for_reading,
+    open_for_rebuild,
     open_repository,
 )
 from holdfast.repository.slots import RANDOM_SECRET, KdfCost
@@ -62,6 +64,7 @@ __all__ = [
     "MemoryStorage",
     "Piece",
     "ReadRun",
+    "Rebuild",
     "RebuildPlan",
     "RebuildReport",
     "Repository",
@@ -81,6 +84,7 @@ __all__ = [
     "leaf_columns",
     "new_recovery_key",
     "open_for_reading",
+    "open_for_rebuild",
     "open_repository",
     "plan_reads",
     "rewrite",

@@ -64,9 +64,13 @@ class _Version(msgspec.Struct, frozen=True):
     format: int
 
 
-def encode(config: Config, keys: Keys) -> bytes:
-    """The framed object, the same under both names."""
-    body = msgspec.json.encode(config)
+def encode(config: Config) -> bytes:
+    """The body."""
+    return msgspec.json.encode(config)
+
+
+def seal(body: bytes, keys: Keys) -> bytes:
+    """The framed object of a body, the same under both names."""
     return framing.frame(CONFIG, msgspec.json.encode(_Envelope(body.decode(), keys.config_mac(body))))
 
 

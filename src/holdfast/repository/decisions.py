@@ -29,10 +29,11 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Create(Body, frozen=True, kw_only=True):
-    """Entry 1, and only that."""
+    """Entry 1, and only that. `config` repeats the body of the configuration, which may be lost."""
 
     kind = "create"
     created_at: datetime
+    config: str = ""
 
 
 class Commit(Body, frozen=True, kw_only=True):

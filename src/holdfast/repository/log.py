@@ -158,9 +158,9 @@ class Log:
             message = f"{missing} is missing although entry {number} was put: points after it cannot be seen"
             raise DamagedError(message, hint="bring the object back from a copy of the repository", code="log-hole")
 
-    def create(self, created_at: datetime) -> None:
-        """Write the first entry of a new repository."""
-        self.append(lambda _state, _now: Create(created_at=created_at), base=0)
+    def create(self, created_at: datetime, config: bytes) -> None:
+        """Write the first entry of a new repository, with the body of its configuration."""
+        self.append(lambda _state, _now: Create(created_at=created_at, config=config.decode()), base=0)
 
     def append(self, make: Callable[[State, datetime], Body], base: int | None = None) -> Appended:
         """Put a decision under the next number; the only step of anything that everyone else can see.
@@ -279,6 +279,20 @@ class Log:
 def entry_name(number: int) -> str:
     """Where entry `number` stands in the storage."""
     return f"{_PREFIX}{number:012}"
+
+
+def read_first_entry(storage: Storage, keys: Keys) -> Create:
+    """What a repository says of itself in its log. Raises DamagedError, also if there is no such entry."""
+    name = entry_name(1)
+    try:
+        payload = framing.untwin(ENTRY, storage.get(name), name).payload
+    except ObjectMissingError as error:
+        raise DamagedError(f"{name} is missing", hint="bring it back from a copy", code="log-hole") from error
+    header, _, plain = _unsealed(keys, payload, name)
+    body = _decoded(header, plain).body
+    if not isinstance(body, Create):
+        raise DamagedError(f"{name} is not the first entry of a log", code="log-chain")
+    return body
 
 
 def previous_of(payload: bytes, name: str) -> str:

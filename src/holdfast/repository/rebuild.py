@@ -1,4 +1,4 @@
-"""Making the index anew from the packs: each says itself what it holds.
+"""Making index and configuration anew from what else says the same: each pack says itself what it holds.
 
 First a plan, from listings alone; then index objects over packs that none lists, and only when these are durable, index
 objects that are not as written go. What was done before an interruption is found done.
@@ -18,6 +18,7 @@ from holdfast.repository.check.reading import in_threads
 from holdfast.repository.check.small import is_named_by_hash
 from holdfast.repository.index import Pack, encode_index_object
 from holdfast.repository.log import Log
+from holdfast.repository.lost_config import ConfigurationPlan
 from holdfast.repository.records import Records, pack_from_storage
 from holdfast.repository.storage.port import ObjectMissingError, Storage, Stored
 from holdfast.repository.uploading import PACKS_PER_INDEX_OBJECT, SEGMENTS_PER_INDEX_OBJECT
@@ -27,10 +28,11 @@ from holdfast.repository.uploading import PACKS_PER_INDEX_OBJECT, SEGMENTS_PER_I
 class RebuildPlan:
     """What the index lacks: `packs` that no index object lists, and index objects that are `damaged` and to be removed.
 
-    `base` is the last entry of the log on which this was decided.
+    `configuration` are its names that do not hold it. `base` is the last entry of the log on which this was decided.
     """
 
     base: int
+    configuration: Sequence[str]
     packs: Sequence[Stored]
     damaged: Sequence[str]
 
@@ -39,9 +41,11 @@ class RebuildPlan:
 class RebuildReport:
     """What was done: packs that are listed now, in how many new index objects, and damaged ones that were removed.
 
-    Of packs that are `unreadable` nobody can tell what they hold.
+    `configuration` are the names under which that was put again. Of packs that are `unreadable` nobody can tell what
+    they hold.
     """
 
+    configuration: Sequence[str]
     packs_listed: int
     index_objects_written: int
     index_objects_removed: int
@@ -51,8 +55,11 @@ class RebuildReport:
 class Rebuild:
     """One run: plan it, then carry it out or not."""
 
-    def __init__(self, storage: Storage, records: Records, log: Log, progress: Progress) -> None:
+    def __init__(
+        self, storage: Storage, records: Records, log: Log, found: ConfigurationPlan, progress: Progress
+    ) -> None:
         self._storage = storage
+        self._found = found
         self._records = records
         self._log = log
         self._progress = progress
@@ -70,10 +77,11 @@ class Rebuild:
             if pack_of(stored.name) not in state.condemned and not self._records.index.knows_pack(pack_of(stored.name))
         ]
         damaged = [stored.name for stored in listing.index if self._is_damaged(stored)]
-        return RebuildPlan(base=state.number, packs=packs, damaged=damaged)
+        return RebuildPlan(base=state.number, configuration=self._found.names, packs=packs, damaged=damaged)
 
     def carry_out(self, plan: RebuildPlan) -> RebuildReport:
-        """List the packs, then remove what is damaged."""
+        """Put the configuration, list the packs, then remove what is damaged."""
+        self._found.carry_out(self._storage)
         self._progress.step("Writing the index")
         listed = written = 0
         for batch in _batches(self._tables(plan.packs)):
@@ -84,6 +92,7 @@ class Rebuild:
         for name in plan.damaged:
             self._storage.delete(name)
         return RebuildReport(
+            configuration=plan.configuration,
             packs_listed=listed,
             index_objects_written=written,
             index_objects_removed=len(plan.damaged),

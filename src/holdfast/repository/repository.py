@@ -23,6 +23,7 @@ from holdfast.repository.keyring import Keyring, Secret, opened_slots, put_slot
 from holdfast.repository.keys import Keys, SlotKind, new_keys
 from holdfast.repository.keyset import FIRST_SLOT, KeyRemovedError
 from holdfast.repository.log import Log
+from holdfast.repository.lost_config import plan_configuration
 from holdfast.repository.rebuild import Rebuild
 from holdfast.repository.records import Records
 from holdfast.repository.signing import Signer
@@ -138,10 +139,6 @@ class Repository:
         """
         return Check(self.storage, self.config, self.keys, scope, progress).run(journal or Journal())
 
-    def rebuild(self, progress: Progress) -> Rebuild:
-        """To list packs that no index object lists any more: plan it, or do it."""
-        return Rebuild(self.storage, Records(self.storage, self.keys), self.log, progress)
-
     def mark(self, marks: Marks) -> None:
         """Let the log say which records count for nothing, and which count again: the next backups act on that."""
         if marks.damaged:
@@ -192,9 +189,10 @@ def create_repository(
     signer = Signer.of(keys.signing_seed)
     cut = cut or (like.config.cut if like else Cut())
     config = Config(format=FORMAT, id=identity.hex(), created_at=now, cut=cut, signing_key=signer.public_key)
-    Log(storage, keys, signer).create(now)
+    body = configuration.encode(config)
+    Log(storage, keys, signer).create(now, body)
     for name in reversed(configuration.NAMES):
-        storage.put(name, [configuration.encode(config, keys)])
+        storage.put(name, [configuration.seal(body, keys)])
     return Repository(storage, config, keys)
 
 
@@ -220,8 +218,20 @@ def open_for_reading(storage: Storage, passphrase: bytes, warn: Callable[[str], 
         return repository
 
 
-def _opened(storage: Storage, passphrase: bytes, log: type[Log]) -> Repository:
-    config, body, mac = _read_config(storage)
+def open_for_rebuild(storage: Storage, passphrase: bytes, progress: Progress) -> Rebuild:
+    """To make index and configuration anew from what else says the same: plan it, or do it.
+
+    Raises DeniedError, NotFoundError, RefusedError, or DamagedError if the configuration, the keys or the log are lost.
+    """
+    found = plan_configuration(storage, passphrase)
+    opened = _opened(storage, passphrase, Log, configuration.decode(found.blob, "config"))
+    return Rebuild(storage, Records(storage, opened.keys), opened.log, found, progress)
+
+
+def _opened(
+    storage: Storage, passphrase: bytes, log: type[Log], read: tuple[Config, bytes, str] | None = None
+) -> Repository:
+    config, body, mac = read or _read_config(storage)
     removed: KeyRemovedError | None = None
     for keys in opened_slots(storage, passphrase, bytes.fromhex(config.id)):
         if keys.config_mac(body) != mac:

@@ -18,7 +18,7 @@ def repository_with(config_changes: dict[str, object]) -> MemoryStorage:
     made = create_repository(storage, PASSPHRASE, cost=CHEAP)
     changed: Config = msgspec.structs.replace(made.config, **config_changes)
     for name in configuration.NAMES:
-        storage.objects[name] = configuration.encode(changed, made.keys)
+        storage.objects[name] = configuration.seal(configuration.encode(changed), made.keys)
     return storage
 
 

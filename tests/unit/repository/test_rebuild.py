@@ -4,9 +4,10 @@ import random
 
 import pytest
 
+from holdfast.core.errors import DamagedError, DeniedError, NotFoundError
 from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Silence
-from holdfast.repository import MemoryStorage, RebuildReport, open_repository
+from holdfast.repository import MemoryStorage, RebuildReport, open_for_rebuild, open_repository
 from holdfast.repository.decisions import Condemn
 from holdfast.repository.storage.port import Storage
 from tests.support.disks import whole
@@ -32,7 +33,7 @@ def points(storage: MemoryStorage) -> list[RestorePoint]:
 
 
 def rebuild(storage: Storage) -> RebuildReport:
-    work = open_repository(storage, PASSPHRASE).rebuild(Silence())
+    work = open_for_rebuild(storage, PASSPHRASE, Silence())
     return work.carry_out(work.plan())
 
 
@@ -81,7 +82,7 @@ def test_a_dry_run_changes_nothing_and_says_what_would_be_done(
     del storage.objects[first]
     storage.objects[second] += b"x"
     before = dict(storage.objects)
-    plan = open_repository(storage, PASSPHRASE).rebuild(Silence()).plan()
+    plan = open_for_rebuild(storage, PASSPHRASE, Silence()).plan()
     assert (len(plan.packs), list(plan.damaged)) == (4, [second])
     assert storage.objects == before
 
@@ -121,3 +122,56 @@ def test_a_pack_that_cannot_say_what_it_holds_is_named(storage: MemoryStorage, p
     storage.objects[victim] = bytes(blob)
     report = rebuild(storage)
     assert (report.packs_listed, report.unreadable) == (7, (victim,))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"garbage", bytes(2000)])
+@pytest.mark.parametrize("names_lost", [["config"], ["config.2"], ["config", "config.2"]], ids="+".join)
+@pytest.mark.parametrize("prefix", ["index/", "nothing"])
+def test_the_configuration_is_put_back(
+    storage: MemoryStorage, points: list[RestorePoint], names_lost: list[str], content: bytes | None, prefix: str
+) -> None:
+    genuine = storage.objects["config"]
+    for name in [*names_lost, *names(storage, prefix)]:
+        del storage.objects[name]
+        if content is not None and name in names_lost:
+            storage.objects[name] = content
+    before = dict(storage.objects)
+    plan = open_for_rebuild(storage, PASSPHRASE, Silence()).plan()
+    assert list(plan.configuration) == names_lost
+    assert storage.objects == before
+    assert list(rebuild(storage).configuration) == names_lost
+    assert {storage.objects["config"], storage.objects["config.2"]} == {genuine}
+    require_whole(storage, points)
+
+
+def test_a_forged_configuration_is_replaced_by_the_genuine_one(
+    storage: MemoryStorage, points: list[RestorePoint]
+) -> None:
+    genuine = storage.objects["config"]
+    elsewhere = MemoryStorage()
+    new_repository(elsewhere, SMALL_CUT)
+    storage.objects["config"] = elsewhere.objects["config"]
+    assert list(rebuild(storage).configuration) == ["config"]
+    assert storage.objects["config"] == genuine
+    require_whole(storage, points)
+
+
+def test_a_configuration_that_nothing_repeats_is_an_error(storage: MemoryStorage, points: list[RestorePoint]) -> None:
+    del storage.objects["config"], storage.objects["config.2"], storage.objects["log/000000000001"]
+    before = dict(storage.objects)
+    with pytest.raises(DamagedError, match="log/000000000001"):
+        rebuild(storage)
+    assert storage.objects == before
+
+
+def test_where_nothing_is_nothing_is_made() -> None:
+    with pytest.raises(NotFoundError):
+        rebuild(MemoryStorage())
+
+
+def test_a_wrong_passphrase_is_told_as_that(storage: MemoryStorage, points: list[RestorePoint]) -> None:
+    for lost_names in ([], ["config", "config.2"]):
+        for name in lost_names:
+            del storage.objects[name]
+        with pytest.raises(DeniedError):
+            open_for_rebuild(storage, b"wrong", Silence())
