@@ -124,7 +124,7 @@ def test_an_index_object_put_too_early_is_found_to_lose_a_point_if_nobody_looks_
 
     monkeypatch.setattr(InlineUploader, "hand_over", hand_over)
     assert found(two_writers(), Budget(faults=1)).failure is None, "writers look whether packs are there"
-    monkeypatch.setattr(Records, "lacks_packs", lambda _self: False)
+    monkeypatch.setattr(Records, "lost_packs", lambda _self: [])
     record = failure_of(two_writers(), Budget(faults=1))
     assert record.wrong
     assert "cannot be restored" in record.wrong, str(record)

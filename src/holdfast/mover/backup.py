@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import chain
 from typing import Protocol
 
-from holdfast.core.errors import DamagedError, FailedError
+from holdfast.core.errors import DamagedError
 from holdfast.core.extents import normalise
 from holdfast.core.point import Definition, PointDisk, RestorePoint
 from holdfast.core.ports import Capture, CapturedDisk
@@ -26,6 +26,7 @@ from holdfast.repository import (
     State,
     StoredDisk,
     depth_of,
+    kept_since,
     rewrite,
     write_root,
 )
@@ -118,6 +119,14 @@ def back_up(
         return _Backup(capture, repository, attempt, care, progress, road).run(parent)
 
 
+class _CollectedError(Exception):
+    """As of this state of the log, something that a point needs may have been condemned."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state.number)
+        self.state = state
+
+
 class _Backup:
     """One run of `back_up`."""
 
@@ -150,18 +159,10 @@ class _Backup:
         built_on = None if self._attempt.doubting else parent
         disks = [(disk, self._plan(disk, built_on)) for disk in capture.disks]
         blobs = [planner.blob(blob) if blob is not None else None for blob in (capture.definition, capture.nvram)]
-        streams = [stream for _, stream in disks] + [blob for blob in blobs if blob]
+        streams = _streams_of(disks, blobs)
         self._total_bytes = sum(stream.expected_bytes for stream in streams)
         self._progress.step(f"{self._road.verb} {capture.machine}")
-        roots = self._store(streams)
-        for disk, stream in disks:
-            if stream.caught:
-                self._progress.warning(_alarm(disk.name, stream))
-        point, entry_bytes = self._commit(
-            parent,
-            disks=tuple(_point_disk(disk, stream, roots[stream], parent) for disk, stream in disks),
-            definition=Definition(xml=_root_of(blobs[0], roots), nvram=_root_of(blobs[1], roots)),
-        )
+        point, entry_bytes = self._store_and_commit(parent, disks, blobs)
         return BackupOutcome(
             point=point,
             read_bytes=sum(stream.read_bytes for _, stream in disks),
@@ -184,6 +185,44 @@ class _Backup:
         except DamagedError:
             self._attempt.doubt()
             return self._planner.disk(disk, None)
+
+    def _store_and_commit(
+        self, parent: RestorePoint | None, disks: Sequence[tuple[CapturedDisk, Stream]], blobs: Sequence[Stream | None]
+    ) -> tuple[RestorePoint, int]:
+        """Store everything and make the point exist, as often as a collection takes something from under it.
+
+        Returns the point and the bytes its entry took.
+        """
+        streams = _streams_of(disks, blobs)
+        while True:
+            roots = self._store(streams)
+            for disk, stream in disks:
+                if stream.caught:
+                    self._progress.warning(_alarm(disk.name, stream))
+            try:
+                return self._commit(
+                    parent if any(stream.parent for stream in streams) else None,
+                    parent=parent.id if parent else None,
+                    disks=tuple(_point_disk(disk, stream, roots[stream], parent) for disk, stream in disks),
+                    definition=Definition(xml=_root_of(blobs[0], roots), nvram=_root_of(blobs[1], roots)),
+                )
+            except _CollectedError as collected:
+                self._progress.step("Storing again what was collected meanwhile")
+                self._plan_again(parent, streams, collected.state)
+
+    def _plan_again(self, parent: RestorePoint | None, streams: Sequence[Stream], state: State) -> None:
+        """Name everything again, as of this state; what does not count any more is read and stored once more."""
+        self._attempt.begin_again(state)
+        parent_kept = parent is None or kept_since(self._attempt.base, parent.id, state)
+        for stream in streams:
+            if stream.parent and not parent_kept:
+                self._planner.start_over(stream)
+            else:
+                leaves = ((region, leaf) for region, leaf in stream.leaves.items() if leaf)
+                self._planner.again(
+                    stream, {region for region, leaf in leaves if not self._attempt.relies_on_leaf(leaf)}
+                )
+            self._total_bytes += stream.expected_bytes
 
     def _store(self, streams: Sequence[Stream]) -> dict[Stream, bytes]:
         """Bring home all that the point needs, and the root of each stream.
@@ -240,11 +279,16 @@ class _Backup:
         return write_root(size, region_bytes, top, self._attempt.put_node)
 
     def _commit(
-        self, parent: RestorePoint | None, disks: tuple[PointDisk, ...], definition: Definition
+        self,
+        built_on: RestorePoint | None,
+        *,
+        parent: str | None,
+        disks: tuple[PointDisk, ...],
+        definition: Definition,
     ) -> tuple[RestorePoint, int]:
-        """Make the point exist, if all that was read belongs to the instant and the parent is still there.
+        """Make the point exist, if all that was read belongs to the instant.
 
-        Returns the point and the bytes its entry took.
+        Raises _CollectedError if something may be gone of what it needs, or of the point that it is `built_on`.
         """
         capture = self._capture
         made: list[RestorePoint] = []
@@ -255,7 +299,7 @@ class _Backup:
             created_at=capture.captured_at,
             captured_at=capture.captured_at,
             consistency=capture.consistency,
-            parent=parent.id if parent else None,
+            parent=parent,
             disks=disks,
             definition=definition,
             verified_share=self._attempt.verify_share,
@@ -263,7 +307,9 @@ class _Backup:
         )
 
         def make(state: State, now: datetime) -> Commit:
-            _require_kept(state, parent)
+            kept = built_on is None or kept_since(self._attempt.base, built_on.id, state)
+            if not (kept and self._attempt.holds(state)):
+                raise _CollectedError(state)
             point = self._road.describe(draft, state, now)
             made.append(point)
             return Commit(points=[point])
@@ -273,11 +319,8 @@ class _Backup:
         return made[-1], appended.stored_bytes
 
 
-def _require_kept(state: State, parent: RestorePoint | None) -> None:
-    """Raise if the parent was purged: subtrees taken over from it are reachable only as long as it is not."""
-    if parent and parent.id not in state.standings:
-        message = f"point {parent.id}, which this backup builds on, was deleted meanwhile"
-        raise FailedError(message, hint="run the backup again", code="parent-gone")
+def _streams_of(disks: Sequence[tuple[CapturedDisk, Stream]], blobs: Sequence[Stream | None]) -> list[Stream]:
+    return [stream for _, stream in disks] + [blob for blob in blobs if blob]
 
 
 def _point_disk(disk: CapturedDisk, stream: Stream, root: bytes, parent: RestorePoint | None) -> PointDisk:

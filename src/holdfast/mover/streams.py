@@ -175,6 +175,12 @@ class Planner:
         for _, held in stretches:
             yield from split_by(held, self.region_bytes)
 
+    def again(self, stream: Stream, regions: Collection[int]) -> None:
+        """Plan to read these regions of a stream once more, whole."""
+        pieces = split_by(stream.data, self.region_bytes)
+        stream.work = [RegionWork(stream, region, held) for region, held in pieces if region in regions]
+        stream.expected_bytes = sum(total_bytes(work.data) for work in stream.work)
+
     def _whole(self, source: CapturedDisk | BytesSource, data: Sequence[Extent]) -> Stream:
         stream = Stream(source, data)
         self.start_over(stream)

@@ -1,9 +1,8 @@
 """The deduplicating, encrypted store, and the truth about every restore point.
 
 Inside, imports run downwards too: storage < framing < keys, recovery < config, signing, slots, decisions < keyset <
-state < cut, nodes < packs < index, log < broken_log, keyring <
-lost_config, records, tree < reading < disk < frames, damaged,
-packing < uploading < writer, check < rebuild, collect < repository.
+state < cut, nodes < packs < index, log < broken_log, keyring < lost_config, records, tree < reading < disk < frames,
+damaged, packing, claims, reliance < uploading < writer, check < rebuild, collect < repository.
 """
 
 from holdfast.repository.broken_log import BrokenLog
@@ -20,6 +19,7 @@ from holdfast.repository.reading import Layout, LayoutReader, ReadRun, RunReader
 from holdfast.repository.rebuild import Rebuild, RebuildPlan, RebuildReport
 from holdfast.repository.records import BlockMissingError
 from holdfast.repository.recovery import new_recovery_key
+from holdfast.repository.reliance import kept_since
 from holdfast.repository.repository import (
     DEFAULT_VERIFY_SHARE,
     Repository,
@@ -81,6 +81,7 @@ __all__ = [
     "depth_of",
     "encode_leaf",
     "identify",
+    "kept_since",
     "leaf_columns",
     "new_recovery_key",
     "open_for_reading",

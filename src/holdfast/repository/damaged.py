@@ -36,11 +36,14 @@ class DamagedRecords:
 
     def spare(self, ids: Sequence[bytes]) -> NDArray[np.bool_]:
         """Which of these ids have a place in a record that is not damaged."""
+        return self.packs_of(ids) >= 0
+
+    def packs_of(self, ids: Sequence[bytes]) -> NDArray[np.int64]:
+        """The number of a pack that holds each of these ids in a record that is not damaged; -1 if there is none."""
         packs = self._index.places(ids)[:, 0]
-        good = packs >= 0
         for at in np.flatnonzero(np.isin(packs, self._packs)).tolist():
-            good[at] = self._has_good_copy(ids[at])
-        return good
+            packs[at] = self._pack_with_good_copy(ids[at])
+        return packs
 
     def regions_of(self, disk: StoredDisk) -> set[int]:
         """The regions to be written anew so that a disk's tree needs no damaged record.
@@ -62,9 +65,9 @@ class DamagedRecords:
         for slot, child in decode_page(disk.read_node(node), level).items():
             yield from self._below(disk, child, level - 1, region + slot * FAN_OUT ** (level - 1))
 
-    def _has_good_copy(self, wanted: bytes) -> bool:
+    def _pack_with_good_copy(self, wanted: bytes) -> int:
         for place in self._index.copies(wanted):
             pack = self._index.packs[place.pack]
             if (pack.name, pack.table.record_of(place.segment)) not in self._records:
-                return True
-        return False
+                return place.pack
+        return -1

@@ -103,17 +103,18 @@ class Records:
 
     def lost_packs(self) -> list[Pack]:
         """Packs of the index that the storage has lost, or cut short: one listing, no reading."""
-        listed = list(self.index.packs)  # before the listing, which then has all of them unless they are lost
+        known = self.index.knows_pack  # before the listing, which then has all of them unless they are lost
+        listed = [pack for pack in self.index.packs if known(pack.name)]
         sizes = {stored.name: stored.size for stored in self.storage.list("packs/")}
         return [pack for pack in listed if sizes.get(pack.object) != pack.size]
 
-    def is_readable(self, wanted: bytes, id_key: bytes) -> bool:
-        """Whether a good copy of this id is left."""
-        try:
-            self.read(wanted, id_key)
-        except BlockMissingError:
-            return False
-        return True
+    def pack_with_readable_copy(self, wanted: bytes, id_key: bytes) -> int:
+        """The number of a listed pack in which this id can be read; -1 if there is none."""
+        for place in self.index.copies(wanted):
+            with suppress(HoldfastError):
+                self._read_segment(self.index.packs[place.pack], place.segment, wanted, id_key)
+                return place.pack
+        return -1
 
     def open_record(self, pack: Pack, number: int, sealed: memoryview) -> memoryview:
         """The plain bytes of a record, authenticated and decompressed. Raises DamagedError."""

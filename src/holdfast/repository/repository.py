@@ -13,10 +13,10 @@ from holdfast.core.selection import in_order
 from holdfast.repository import config as configuration
 from holdfast.repository.broken_log import BrokenLog
 from holdfast.repository.check import EVERYTHING, Check, CheckReport, CheckScope, Journal, Marks
+from holdfast.repository.claims import Claims
 from holdfast.repository.collect import Collector
 from holdfast.repository.config import FORMAT, Config, Cut
 from holdfast.repository.cut import Cutter
-from holdfast.repository.damaged import DamagedRecords
 from holdfast.repository.decisions import Damage, Repaired
 from holdfast.repository.disk import StoredDisk
 from holdfast.repository.keyring import Keyring, Secret, opened_slots, put_slot
@@ -30,7 +30,7 @@ from holdfast.repository.signing import Signer
 from holdfast.repository.slots import KdfCost, NewSlot
 from holdfast.repository.state import Standing, State
 from holdfast.repository.storage.port import ObjectMissingError, Storage, StorageError
-from holdfast.repository.writer import Attempt, Claims
+from holdfast.repository.writer import Attempt
 
 DEFAULT_VERIFY_SHARE: Final = 0.05
 
@@ -128,9 +128,11 @@ class Repository:
         self.records.load_index()
         self.records.index.drop(state.condemned)
         self.log.require_entry(self.records.base)
-        lost = [pack for pack in self.records.lost_packs() if pack.name not in state.condemned]
-        damaged = DamagedRecords(self.records.index, state.damaged, lost)
-        return Attempt(self.records, self.config, self._claims, base=state.number, damaged=damaged, share=verify_share)
+        lost = self.records.lost_packs()
+        if lost:  # or a collection has been at work since the log was read
+            self.records.index.drop(self.log.read().condemned)
+            lost = self.records.lost_packs()
+        return Attempt(self.records, self.config, self._claims, state=state, lost=lost, share=verify_share)
 
     def check(self, progress: Progress, scope: CheckScope = EVERYTHING, journal: Journal | None = None) -> CheckReport:
         """Prove what is stored, by default every byte. Never raises for damage: it reports it.

@@ -4,14 +4,14 @@
     uploader (one thread)   pack durable -> index object durable -> the index of this process
     flush                   nothing of this attempt is in flight, nor anything it relies on
 
-An id that this process is already storing, for this attempt or a sibling, is *claimed*: whoever claims it first stores
-it. A claim has no place, so nothing can refer to bytes that are not durable yet. At its end an attempt waits a while
-for the claims it relied on; what its siblings did not bring home is named as work to do again.
+At its end an attempt waits a while for what siblings had claimed and it relied on; what they did not bring home is
+named as work to do again. So is what a collection has condemned meanwhile: the attempt remembers which packs it relies
+on, and looks at its commit whether they still count.
 """
 
 import threading
 import time
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
@@ -21,54 +21,23 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from holdfast.core.errors import HoldfastError
+from holdfast.repository.claims import Claims, Promises
 from holdfast.repository.config import Config
 from holdfast.repository.cut import Piece
 from holdfast.repository.damaged import DamagedRecords
 from holdfast.repository.index import Pack
+from holdfast.repository.nodes import ID_BYTES, leaf_ids
 from holdfast.repository.packing import NODE_RECORD_BYTES, PackBuilder
 from holdfast.repository.packs import DATA, NODES, PackType
-from holdfast.repository.records import Records
+from holdfast.repository.records import BlockMissingError, Records
+from holdfast.repository.reliance import Reliance
+from holdfast.repository.state import State
 from holdfast.repository.uploading import Uploader
 
 _SIBLING_PATIENCE_S: Final = 30.0
 """Sharing spares work; it must not make one machine's backup wait for another's. After this the bytes go twice."""
 _NEWS_EVERY_S: Final = 3.0
 """Others list what they store from some 100 MiB on; a listing of the index costs little beside that."""
-_PROMISES: Final = 64 * 1024
-"""Ids relied on before looking which of them are home: about 20 MiB."""
-
-
-class Claims:
-    """Who in this process is storing which id. Taking one is a single step of a dictionary, so it needs no lock."""
-
-    def __init__(self) -> None:
-        self._owners: dict[bytes, list[Attempt]] = {}
-        self._released = threading.Condition()
-
-    def take(self, wanted: bytes, attempt: "Attempt") -> "Attempt | None":
-        """Claim an id for an attempt: None if it is now to store it, else the attempt that is already doing so.
-
-        The fresh list tells a claim just made from one that stood, in one atomic step.
-        """
-        mine = [attempt]
-        owner = self._owners.setdefault(wanted, mine)
-        return None if owner is mine else owner[0]
-
-    def release(self, ids: Iterable[bytes]) -> None:
-        """These ids are in the index now, or nobody is storing them any more."""
-        for claimed in ids:
-            self._owners.pop(claimed, None)
-        with self._released:
-            self._released.notify_all()
-
-    def release_all(self, attempt: "Attempt") -> None:
-        """The attempt has ended; what it claimed and did not bring home is anybody's again."""
-        self.release([claimed for claimed, owner in self._owners.copy().items() if owner[0] is attempt])
-
-    def wait_for(self, ids: Collection[bytes], timeout_s: float) -> None:
-        """Return when none of these ids is claimed, or when the time is over."""
-        with self._released:
-            self._released.wait_for(lambda: not any(wanted in self._owners for wanted in ids), timeout_s)
 
 
 class Lane:
@@ -153,23 +122,26 @@ class Attempt:
     """One backup's writing. Ends with `close`, whatever happened; only `Log.commit` makes anything of it visible."""
 
     def __init__(
-        self, records: Records, config: Config, claims: Claims, *, base: int, damaged: DamagedRecords, share: float
+        self, records: Records, config: Config, claims: Claims, *, state: State, lost: Sequence[Pack], share: float
     ) -> None:
+        """`state` was read before the index was loaded; `lost` packs are listed and not there."""
         self.keys = records.keys
         self.config = config
-        self.base = base
-        self.damaged = damaged
+        self.base = state.number
+        self.damaged = DamagedRecords(records.index, state.damaged, lost)
         self.verify_share = share
         self.sent_bytes = 0
         self._records = records
         self._claims = claims
         self._counting = threading.Lock()
-        self._promises = _Promises(self._is_stored)
+        self._promises = Promises(self._is_stored)
         self._unreliable: set[bytes] = set()
         self.doubting = False
         self._looking = threading.Lock()
         self._next_look = time.monotonic() + _NEWS_EVERY_S
-        self.uploader = Uploader(records.storage, records.keys, base, share, self._published)
+        self._lost = lost
+        self._reliance = Reliance(records.index, state)
+        self.uploader = Uploader(records.storage, records.keys, self.base, share, self._published)
         self._nodes = _NodeLane(self)
 
     def lane(self) -> Lane:
@@ -215,6 +187,30 @@ class Attempt:
         self._unreliable.update(broken)
         return set().union(*broken.values())
 
+    def holds(self, state: State) -> bool:
+        """Whether everything that this attempt has named or been told is known still counts, as of a later state."""
+        return self._reliance.holds(state)
+
+    def begin_again(self, state: State) -> None:
+        """Rely on nothing any more but what counts as of this state: everything is to be named again.
+
+        Nothing is read again that is still known, and the base stays: what was taken over from a parent hangs on it.
+        """
+        self._records.load_index()
+        self._records.index.drop(state.condemned)
+        self.damaged = DamagedRecords(self._records.index, state.damaged, self._lost)
+        self._reliance = Reliance(self._records.index, state)
+
+    def relies_on_leaf(self, leaf: bytes) -> bool:
+        """Rely on a leaf and all that it maps; False if something of it has to be stored again."""
+        if not self._is_known([leaf], self.keys.node_id_key)[0]:
+            return False
+        try:
+            ids = leaf_ids(self._records.read(leaf, self.keys.node_id_key))
+        except BlockMissingError:
+            return False
+        return bool(self._is_stored([ids[at : at + ID_BYTES] for at in range(0, len(ids), ID_BYTES)]).all())
+
     def close(self) -> None:
         """Give everything back. What was not committed stays as unreferenced packs and harms nobody."""
         try:
@@ -255,10 +251,12 @@ class Attempt:
 
     def _is_known(self, ids: Sequence[bytes], id_key: bytes) -> NDArray[np.bool_]:
         """Which of these ids the repository has."""
-        known = self.damaged.spare(ids)
+        packs = self.damaged.packs_of(ids)
         if self.doubting:
-            for at in known.nonzero()[0].tolist():
-                known[at] = self._records.is_readable(ids[at], id_key)
+            for at in np.flatnonzero(packs >= 0).tolist():
+                packs[at] = self._records.pack_with_readable_copy(ids[at], id_key)
+        known = packs >= 0
+        self._reliance.note(packs[known])
         return known
 
     def _to_store(self, wanted: bytes, work: Hashable) -> bool:
@@ -276,51 +274,13 @@ class Attempt:
 
     def _published(self, name: str, packs: list[Pack]) -> None:
         self._records.take_listed(name, packs)
+        self._reliance.note(np.array([self._records.index.number_of(pack.name) for pack in packs]))
         for pack in packs:
             ids = [row.tobytes() for row in pack.table.ids]
             if pack.header.type == NODES:
                 self._nodes.forget(ids)
             else:
                 self._claims.release(ids)
-
-
-class _Promises:
-    """What siblings are storing and one attempt relies on: an id, and the work that needs it. Any thread.
-
-    Of two equal machines one relies on the other for everything; what has been brought home since is forgotten.
-    """
-
-    def __init__(self, is_stored: Callable[[Sequence[bytes]], NDArray[np.bool_]]) -> None:
-        self._is_stored = is_stored
-        self._lock = threading.Lock()
-        self._work: dict[bytes, set[Hashable]] = {}
-        self._limit = _PROMISES
-
-    def add(self, wanted: bytes, work: Hashable) -> None:
-        """Rely on a sibling for an id."""
-        with self._lock:
-            self._work.setdefault(wanted, set()).add(work)
-            if len(self._work) > self._limit:
-                self._forget_kept()
-                self._limit = max(_PROMISES, 2 * len(self._work))
-
-    def ids(self) -> list[bytes]:
-        """Everything relied on."""
-        with self._lock:
-            return list(self._work)
-
-    def redeem(self) -> dict[bytes, set[Hashable]]:
-        """The promises that have not been kept. Forgets all."""
-        with self._lock:
-            self._forget_kept()
-            broken, self._work = self._work, {}
-            return broken
-
-    def _forget_kept(self) -> None:
-        if not self._work:
-            return
-        kept = self._is_stored(list(self._work))
-        self._work = {each: work for (each, work), done in zip(self._work.items(), kept, strict=True) if not done}
 
 
 class _NodeLane:

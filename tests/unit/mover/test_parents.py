@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import pytest
 
-from holdfast.core.errors import FailedError
 from holdfast.core.extents import Extent, normalise
 from holdfast.core.point import RestorePoint
 from holdfast.repository import MemoryStorage, Repository
@@ -170,13 +169,12 @@ def test_a_disk_that_has_shrunk_is_read_in_full(repository: Repository) -> None:
     assert restored(repository, outcome.point) == smaller
 
 
-def test_a_parent_that_no_longer_lives_at_the_commit_ends_the_backup(repository: Repository) -> None:
+def test_a_parent_that_never_lived_here_costs_reads_and_nothing_else(repository: Repository) -> None:
     elsewhere = new_repository(None, SMALL_CUT)
     stranger = back_up_disks(elsewhere, [whole(FIRST)]).point
-    with pytest.raises(FailedError, match=stranger.id) as caught:
-        back_up_disks(repository, [whole(SECOND)], parent=stranger)
-    assert caught.value.code == "parent-gone"
-    assert reopened(repository).points() == []
+    point = back_up_disks(repository, [changed(SECOND, FIRST)], parent=stranger).point
+    assert restored(reopened(repository), point) == SECOND
+    assert point.disks[0].capture == "full"
 
 
 # --- large and growing ------------------------------------------------------------------------------------------------

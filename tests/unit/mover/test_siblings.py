@@ -141,7 +141,7 @@ def test_what_is_relied_on_is_forgotten_as_it_comes_home(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the second of two equal machines would hold an entry for every segment it has."""
-    monkeypatch.setattr("holdfast.repository.writer._PROMISES", 8)
+    monkeypatch.setattr("holdfast.repository.claims._PROMISES", 8)
     with closing(repository.begin()) as first, closing(repository.begin()) as second:
         for number in range(60):
             content = memoryview(bytearray(random.Random(number).randbytes(4096)))
