@@ -10,6 +10,7 @@ from holdfast.core.point import PointDisk, RestorePoint
 from holdfast.core.ports import DiskPlan, MachinePlan, Platform, TargetDisk, TargetMachine
 from holdfast.core.progress import Progress
 from holdfast.core.selection import select_disk
+from holdfast.jobs.hold import held
 from holdfast.jobs.notes import Notes
 from holdfast.jobs.results import RestoredDisk, RestoreResult
 from holdfast.mover import RestoreOutcome, restore_disk
@@ -37,7 +38,8 @@ def recover_disk(
     began = time.monotonic()
     notes = Notes(progress)
     try:
-        outcome = _fill(repository, disk, target, notes)
+        with held(repository, point, notes):
+            outcome = _fill(repository, disk, target, notes)
     except BaseException:
         target.abandon()
         raise
@@ -67,8 +69,7 @@ def recover_machine(
     """
     began = time.monotonic()
     notes = Notes(progress)
-    plan = _plan(repository, point, wanted)
-    with platform.recreate(plan) as machine:
+    with held(repository, point, notes), platform.recreate(_plan(repository, point, wanted)) as machine:
         notes.add(machine.warnings)
         outcomes = [_fill(repository, disk, machine.disks[disk.name], notes) for disk in point.disks]
         notes.step("Defining the machine")

@@ -29,9 +29,14 @@ class Signer:
         self._public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key))
         self._private = Ed25519PrivateKey.from_private_bytes(seed) if seed else None
 
+    @property
+    def may_sign(self) -> bool:
+        """Whether the key slot that was opened holds the seed."""
+        return self._private is not None
+
     def require(self) -> None:
         """Raise DeniedError if nothing can be signed with the key slot that was opened."""
-        if self._private is None:
+        if not self.may_sign:
             raise DeniedError(
                 "deleting, and giving up what protects from it, needs the signing key, which this key slot lacks",
                 hint="open the repository with the passphrase of a slot that may delete",

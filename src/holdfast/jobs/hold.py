@@ -1,0 +1,56 @@
+"""Hold: while a point is read, nobody purges it, so nothing that it needs is collected."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from typing import Final
+
+from holdfast.core.errors import HoldfastError, NotFoundError
+from holdfast.core.point import RestorePoint
+from holdfast.core.progress import Progress
+from holdfast.repository import Repository, State
+from holdfast.repository.decisions import Hold, Release
+
+_LONGEST_READ: Final = timedelta(days=7)
+"""A hold ends by itself after this, since a reader may die, and one without the signing key cannot release it."""
+
+
+@contextmanager
+def held(repository: Repository, point: RestorePoint, progress: Progress) -> Iterator[None]:
+    """Hold a point until the context ends. Raises NotFoundError if it is purged by now.
+
+    Where nothing can be written, on a read-only medium for instance, it is read without a hold: then a restore may end
+    with blocks that were collected meanwhile, never with wrong bytes.
+    """
+    name = _hold(repository, point, progress)
+    try:
+        yield
+    finally:
+        if name and repository.log.signer.may_sign:
+            release = Release(points=[point.id], holds=[name])
+            with suppress(HoldfastError):  # it ends by itself
+                repository.log.append(lambda _state, _now: release)
+
+
+def _hold(repository: Repository, point: RestorePoint, progress: Progress) -> str | None:
+    """The id of a new hold on the point; None where nothing can be written."""
+    name = secrets.token_hex(8)
+
+    def make(state: State, now: datetime) -> Hold:
+        if point.id not in state.standings:
+            raise _PurgedError(f"point {point.id} of {point.machine} was purged meanwhile", code="no-such-point")
+        return Hold(points=[point.id], hold=name, until=now + _LONGEST_READ, reason="being read")
+
+    try:
+        repository.log.append(make)
+    except _PurgedError:
+        raise
+    except HoldfastError as error:
+        progress.step(f"Reading point {point.id} without holding it: {error.message}")
+        return None
+    return name
+
+
+class _PurgedError(NotFoundError):
+    """The point was purged; a storage that lacks something else raises its own kind."""

@@ -1,0 +1,97 @@
+"""A point that is being read is held: nobody purges it under its reader, and no reader's death keeps it for ever."""
+
+import pytest
+
+from holdfast.core.errors import NotFoundError
+from holdfast.core.point import RestorePoint
+from holdfast.jobs.decide import delete_points, purge_points
+from holdfast.jobs.hold import held
+from holdfast.repository import Repository
+from holdfast.repository.decisions import Commit, Forget, Purge
+from holdfast.repository.signing import Signer
+from holdfast.repository.storage.memory import MemoryStorage
+from tests.support.decisions import SetClock, a_point, decide
+from tests.support.repositories import new_repository, reopened
+from tests.support.storage import FaultyStorage, failing
+from tests.unit.jobs.memory import Watcher
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    return SetClock()
+
+
+@pytest.fixture
+def storage() -> FaultyStorage:
+    return FaultyStorage(MemoryStorage())
+
+
+@pytest.fixture
+def repository(clock: SetClock, storage: FaultyStorage) -> Repository:
+    repository = new_repository(storage)
+    repository.log.clock = clock
+    decide(repository.log, Commit(points=[a_point("a")]))
+    return repository
+
+
+@pytest.fixture
+def point(repository: Repository) -> RestorePoint:
+    return repository.points()[0]
+
+
+def is_purged_now(repository: Repository, clock: SetClock) -> bool:
+    """Whether somebody else, who wants to purge the point right now, can."""
+    other = reopened(repository)
+    other.log.clock = clock
+    decide(other.log, Forget(points=["a"]))
+    decide(other.log, Purge(points=["a"]))
+    return "a" in other.state().purged
+
+
+def test_a_point_is_not_purged_while_it_is_read(repository: Repository, point: RestorePoint, clock: SetClock) -> None:
+    with held(repository, point, Watcher()):
+        assert repository.points()[0].state == "held"
+        assert not is_purged_now(repository, clock)
+    assert repository.points()[0].state == "live"
+    assert is_purged_now(repository, clock)
+
+
+def test_a_point_in_the_trash_is_held_as_well(repository: Repository, point: RestorePoint, clock: SetClock) -> None:
+    delete_points(repository, ["a"])
+    with held(repository, point, Watcher()):
+        assert not is_purged_now(repository, clock)
+
+
+def test_a_reader_that_fails_gives_its_hold_back(repository: Repository, point: RestorePoint, clock: SetClock) -> None:
+    with pytest.raises(ZeroDivisionError), held(repository, point, Watcher()):
+        raise ZeroDivisionError
+    assert is_purged_now(repository, clock)
+
+
+def test_the_hold_of_a_reader_that_died_ends_by_itself(
+    repository: Repository, point: RestorePoint, clock: SetClock
+) -> None:
+    """As does the hold of one that may not release it, since that is signed."""
+    repository.log.signer = Signer(repository.config.signing_key, None)
+    with held(repository, point, Watcher()):
+        pass
+    assert not is_purged_now(repository, clock)
+    clock.advance(days=7)
+    assert is_purged_now(repository, clock)
+
+
+def test_a_point_that_was_purged_is_not_read(repository: Repository, point: RestorePoint) -> None:
+    delete_points(repository, ["a"])
+    purge_points(repository, ["a"])
+    with pytest.raises(NotFoundError, match="purged meanwhile"), held(repository, point, Watcher()):
+        pytest.fail("read")
+
+
+def test_where_nothing_can_be_written_a_point_is_read_and_it_is_told(
+    repository: Repository, storage: FaultyStorage, point: RestorePoint
+) -> None:
+    before = repository.state().number
+    watcher = Watcher()
+    with storage.at_every_put("log/", failing), held(repository, point, watcher):
+        assert "without holding it" in watcher.steps[-1]
+    assert repository.state().number == before
