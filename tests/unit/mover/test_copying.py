@@ -1,6 +1,8 @@
 """One point from one repository into another: exact, sent once, built on what both have."""
 
 import random
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -9,7 +11,8 @@ from holdfast.core.errors import DamagedError
 from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Silence
 from holdfast.mover import BackupOutcome, Common, PointThereError, copy_point
-from holdfast.repository import Repository
+from holdfast.repository import MemoryStorage, Repository
+from holdfast.repository.storage.port import Bytes
 from tests.support.disks import changed, whole
 from tests.support.repositories import (
     ALL_VERIFIED,
@@ -169,3 +172,65 @@ def damage_data(repository: Repository) -> None:
     blob = bytearray(objects[name])
     blob[len(blob) // 2] ^= 1
     objects[name] = bytes(blob)
+
+
+def test_a_leaf_that_the_target_holds_says_nothing_of_what_it_names() -> None:
+    """An attempt that came to nothing has left the whole tree there, and none of its data."""
+    source = new_repository(cut=SMALL_CUT)
+    target = new_repository(like=source)
+    point = back_up_disks(source, [whole(content(1))]).point
+    stored = source.open_disk(point.disks[0].root)
+    with closing(target.begin()) as attempt:
+        for row in stored.leaves():
+            assert row.leaf is not None
+            attempt.put_node(stored.read_node(row.leaf))
+        assert not attempt.flush()
+    there = copied(source, target, point).point
+    assert restored(target, there) == content(1)
+    assert check(target).ok
+
+
+@pytest.mark.parametrize("unwanted", ["half", "a little"])
+def test_records_of_which_little_is_wanted_are_parted(unwanted: str) -> None:
+    source = new_repository()
+    target = new_repository(like=source)
+    parts = [content(number, 200_000) for number in range(10)]
+    point = back_up_disks(source, [whole(b"".join(parts))]).point
+    known = parts[::2] if unwanted == "half" else parts[:1]
+    back_up_disks(target, [whole(b"".join(known))], machine="other")
+    outcome = copied(source, target, point)
+    assert outcome.sent_bytes < 2_000_000
+    assert outcome.stored_bytes < outcome.sent_bytes * 1.5
+    assert restored(target, outcome.point) == b"".join(parts)
+
+
+def test_what_the_far_end_does_not_give_back_is_not_committed() -> None:
+    class Forgetful(MemoryStorage):
+        """Says it has stored a pack, and has stored something else."""
+
+        def put(self, name: str, parts: Sequence[Bytes], *, verify_share: float = 1.0) -> None:
+            blob = bytearray(b"".join(parts))
+            if name.startswith("packs/") and len(blob) > 500_000:
+                blob[len(blob) // 2] ^= 1
+            super().put(name, [blob], verify_share=verify_share)
+
+    source = new_repository()
+    target = new_repository(Forgetful(), like=source)
+    point = back_up_disks(source, [whole(content(1))]).point
+    with pytest.raises(DamagedError):
+        copied(source, target, point)
+    assert target.points() == []
+
+
+def test_a_copy_with_heal_sends_anew_what_is_damaged_in_the_target(pair: tuple[Repository, Repository]) -> None:
+    source, target = pair
+    first = back_up_disks(source, [whole(content(1))]).point
+    second = back_up_disks(source, [whole(content(1) + content(2, 5000))]).point
+    copied(source, target, first)
+    damage_data(target)
+    assert not check(target).ok
+    care = replace(ALL_VERIFIED, heal=True)
+    copy_point(reopened(source), reopened(target), second, built_on=None, care=care, progress=Silence())
+    expected = {first.id: content(1), second.id: content(1) + content(2, 5000)}
+    for point in reopened(target).points():
+        assert restored(reopened(target), point) == expected[point.id]
