@@ -78,6 +78,23 @@ def test_a_repository_in_a_bucket_is_filled_checked_and_restored_from(s3: Object
     assert not any(name.startswith("probe/") for name, _ in s3.storage(bucket, "fleet").list(""))
 
 
+def test_what_is_deleted_is_collected_from_a_bucket_and_the_rest_restores(
+    s3: ObjectStore, bucket: str, site: Site
+) -> None:
+    first, second = an_image(site, 1, 20 * MIB), an_image(site, 2, 20 * MIB)
+    gone = site.back_up("web", f"disk={first}")["point"]
+    site.back_up("web", f"disk={second}")
+    before = sum(stored.size for stored in s3.storage(bucket, "fleet").list(""))
+    deleted = site.run("point", "delete", f"web@{gone}", "--purge", "--yes")
+    assert deleted.status == 0, deleted.err
+    collected = site.run("repository", "collect", "--json")
+    assert collected.status == 0, collected.err
+    assert collected.end["results"][0]["freed_bytes"] > 18 * MIB
+    assert before - sum(stored.size for stored in s3.storage(bucket, "fleet").list("")) > 18 * MIB
+    assert site.run("repository", "check", "--json").end["results"][0]["ok"]
+    assert restored(site) == second.read_bytes()
+
+
 def test_two_repositories_in_one_bucket_know_nothing_of_each_other(s3: ObjectStore, bucket: str, site: Site) -> None:
     other = {"HOLDFAST_REPOSITORY": f"s3://{bucket}/fleet2"}
     create_repository(s3.storage(bucket, "fleet2"), PASSPHRASE.encode(), cost=CHEAP)

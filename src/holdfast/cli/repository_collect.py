@@ -6,7 +6,7 @@ from holdfast.bootstrap.wiring import open_repository
 from holdfast.cli.common import Common
 from holdfast.cli.output import size_text
 from holdfast.cli.stream import StreamCommand, stream
-from holdfast.repository import CollectionPlan, CollectionReport
+from holdfast.repository import CollectionPlan, CollectionReport, require_trustworthy
 
 
 @click.command(
@@ -31,6 +31,7 @@ def collect(context: click.Context, *, dry_run: bool) -> int:
             plan = collector.plan()
             run.result(_shape(plan), _plan_lines(plan))
         else:
+            require_trustworthy(opened.storage)
             report = collector.run()
             run.result(report, _report_lines(report), warnings=report.warnings)
     return run.exit_status

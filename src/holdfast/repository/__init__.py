@@ -35,6 +35,7 @@ from holdfast.repository.state import Standing, State
 from holdfast.repository.storage.local import LocalDirectory
 from holdfast.repository.storage.memory import MemoryStorage
 from holdfast.repository.storage.port import Storage
+from holdfast.repository.storage.probe import require_trustworthy
 from holdfast.repository.tree import rewrite, write_root
 from holdfast.repository.writer import Attempt, Lane
 
@@ -88,6 +89,7 @@ __all__ = [
     "open_for_rebuild",
     "open_repository",
     "plan_reads",
+    "require_trustworthy",
     "rewrite",
     "slot_names",
     "write_root",

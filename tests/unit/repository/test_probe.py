@@ -5,11 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.cli.main import run
 from holdfast.core.errors import DeniedError
+from holdfast.core.extents import Extent
 from holdfast.repository import LocalDirectory, MemoryStorage
+from holdfast.repository.storage import probe
 from holdfast.repository.storage.port import Bytes, Stored
 from holdfast.repository.storage.probe import file_system_of, weakness
+from tests.support.disks import CapturedModel
+from tests.support.repositories import PASSPHRASE, back_up_disks, new_repository, reopened
 from tests.support.storage import FaultyStorage
+
+MIB = 1 << 20
 
 MOUNTS = """\
 22 27 0:21 / /proc rw,nosuid shared:12 - proc proc rw
@@ -104,7 +111,28 @@ def test_a_directory_on_a_network_file_system_is_not_trusted(
 ) -> None:
     mounts = tmp_path / "mountinfo"
     mounts.write_text(f"1 0 0:1 / / rw - ext4 /dev/vda rw\n2 1 0:2 / {tmp_path / 'r'} rw - {kind} there rw\n")
-    monkeypatch.setattr("holdfast.repository.storage.probe._MOUNTS", mounts)
+    monkeypatch.setattr(probe, "_MOUNTS", mounts)
     storage = LocalDirectory.create(tmp_path / "r")
     assert weakness(storage) == f"{tmp_path / 'r'} is on a network file system ({kind})"
     assert weakness(LocalDirectory.create(tmp_path / "beside")) == ""
+
+
+def test_nothing_is_collected_where_the_storage_cannot_be_trusted_and_backups_work_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"1 0 0:1 / {tmp_path} rw - nfs4 server:/export rw\n")
+    monkeypatch.setattr(probe, "_MOUNTS", mounts)
+    repository = new_repository(LocalDirectory.create(tmp_path / "repository"))
+    backed_up = back_up_disks(repository, [CapturedModel(name="vda", content=bytes(MIB), held=[Extent(0, MIB)])])
+    before = {stored.name for stored in repository.storage.list("")}
+    monkeypatch.setenv("HOLDFAST_PASSPHRASE", PASSPHRASE.decode())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert run(["repository", "collect", "--repository", repository.storage.url]) == 6
+    told = capsys.readouterr().err
+    assert "nfs4" in told
+    assert "hint: " in told
+    assert {stored.name for stored in repository.storage.list("")} == before
+    assert reopened(repository).points() == [backed_up.point]
+    mounts.write_text(f"1 0 0:1 / {tmp_path} rw - ext4 /dev/vda rw\n")
+    assert run(["repository", "collect", "--repository", repository.storage.url]) == 0

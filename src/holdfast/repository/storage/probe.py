@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from holdfast.core.errors import DeniedError
+from holdfast.core.errors import DeniedError, RefusedError
 from holdfast.repository.storage.port import ObjectExistsError, Storage, Stored
 
 _RACERS: Final = 8
@@ -19,6 +19,16 @@ _ROUNDS: Final = 3
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 _NETWORK: Final = {"9p", "afs", "ceph", "cifs", "fuse", "gfs2", "lustre", "nfs", "nfs4", "ocfs2", "smb3", "smbfs"}
+
+
+def require_trustworthy(storage: Storage) -> None:
+    """Raise RefusedError, saying why, if nothing may be collected there."""
+    if why := weakness(storage):
+        raise RefusedError(
+            f"nothing is collected here, because this storage cannot be relied on: {why}",
+            hint="backups and restores work on; to free room, copy the repository to another storage",
+            code="storage-untrusted",
+        )
 
 
 def weakness(storage: Storage) -> str:
