@@ -41,7 +41,7 @@ def open_repository(settings: RepositorySettings, warn: Callable[[str], None]) -
     DeniedError, UnreachableError, RefusedError for a newer format, DamagedError.
     """
     storage = open_storage(settings.storage)
-    opened = repository.open_repository(storage, obtain_passphrase(settings.passphrase))
+    opened = repository.open_repository(storage, obtain_passphrase(settings.passphrase), settings.cache)
     with remembering(opened, settings.cache, warn):
         yield opened
 
@@ -53,7 +53,7 @@ def open_for_reading(settings: RepositorySettings, warn: Callable[[str], None]) 
     Raises as `open_repository` does for anything else.
     """
     storage = open_storage(settings.storage)
-    opened = repository.open_for_reading(storage, obtain_passphrase(settings.passphrase), warn)
+    opened = repository.open_for_reading(storage, obtain_passphrase(settings.passphrase), warn, settings.cache)
     if isinstance(opened.log, repository.BrokenLog):  # what it seems to be now is nothing to remember
         yield opened
         return

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.repository.disk import StoredDisk
-from holdfast.repository.index import Index, Pack
+from holdfast.repository.index import Index
 from holdfast.repository.nodes import FAN_OUT, decode_page
+from holdfast.repository.packs import Pack
 from holdfast.repository.state import PackRecord
 
 

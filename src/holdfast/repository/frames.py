@@ -12,8 +12,8 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from holdfast.core.errors import DamagedError, HoldfastError
-from holdfast.repository.index import Pack
 from holdfast.repository.nodes import ID_BYTES
+from holdfast.repository.packs import Pack
 from holdfast.repository.reading import LARGEST_RUN_BYTES, Layout, ReadRun, plan_reads
 from holdfast.repository.records import Records
 

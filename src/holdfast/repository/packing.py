@@ -11,7 +11,6 @@ import zstandard
 from blake3 import blake3
 
 from holdfast.core.errors import FailedError
-from holdfast.repository.index import Pack
 from holdfast.repository.keys import SALT_BYTES, Keys
 from holdfast.repository.nodes import ID_BYTES
 from holdfast.repository.packs import (
@@ -20,6 +19,7 @@ from holdfast.repository.packs import (
     RECORD_MAGIC,
     RECORD_ROW,
     TAG_BYTES,
+    Pack,
     PackHeader,
     PackTable,
     PackType,

@@ -12,6 +12,7 @@ associated data binds repository, format, epoch, type, number, what it holds (BL
 lengths. The table stands at both ends so that one bad sector hides nothing.
 """
 
+import re
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -43,6 +44,7 @@ _TRAILER: Final = struct.Struct("<I4x8s")
 _END_MAGIC: Final = b"HFPKEND\x01"
 _TABLE_HEAD: Final = struct.Struct("<II")
 _AAD: Final = struct.Struct("<16sHIBI32sII")
+_OBJECT: Final = re.compile("packs/[0-9a-f]{2}/([0-9a-f]{64})")
 RECORD_ROW: Final = np.dtype([("offset", "<u4"), ("packed", "<u4"), ("plain", "<u4"), ("segments", "<u4")])
 
 assert HEADER.size == 64
@@ -102,6 +104,32 @@ class PackTable:
         """Counts, then the three columns."""
         head = _TABLE_HEAD.pack(len(self.records), len(self.ids))
         return head + self.records.tobytes() + self.ids.tobytes() + self.sizes.astype("<u4").tobytes()
+
+
+def object_of(name: str) -> str:
+    """What the storage calls the pack of this name in hex."""
+    return f"packs/{name[:2]}/{name}"
+
+
+def pack_name(object_name: str) -> str | None:
+    """The name in hex of the pack that is this object; None for what other programs leave below `packs/`."""
+    match = _OBJECT.fullmatch(object_name)
+    return match[1] if match else None
+
+
+@dataclass(frozen=True, eq=False)
+class Pack:
+    """A durable pack: its name (hex), size in bytes, header and table."""
+
+    name: str
+    size: int
+    header: PackHeader
+    table: PackTable
+
+    @property
+    def object(self) -> str:
+        """Its name in the storage."""
+        return object_of(self.name)
 
 
 def decode_table(plain: bytes, at: int = 0) -> tuple[PackTable, int]:

@@ -16,7 +16,8 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from holdfast.core.errors import DamagedError, HoldfastError
-from holdfast.repository.index import Index, Pack
+from holdfast.repository.index import Index
+from holdfast.repository.packs import Pack
 from holdfast.repository.records import MAXIMUM_RECORD_BYTES, Records
 
 _JOINED_GAP_BYTES: Final = 128 * 1024

@@ -4,6 +4,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 import zstandard
@@ -12,9 +14,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from holdfast.core.errors import DamagedError, HoldfastError
-from holdfast.repository.index import Index, Pack, decode_index_object
+from holdfast.repository.cache import RunFiles
+from holdfast.repository.index import Index, decode_index_object
 from holdfast.repository.keys import Keys
-from holdfast.repository.packs import TAG_BYTES, nonce, open_table, record_context
+from holdfast.repository.packs import TAG_BYTES, Pack, nonce, open_table, pack_name, record_context
 from holdfast.repository.storage.port import (
     MAXIMUM_OBJECT_BYTES,
     ObjectMissingError,
@@ -44,13 +47,14 @@ class BlockMissingError(DamagedError):
 class Records:
     """Every record of a repository, read-only. Safe to use from many threads."""
 
-    def __init__(self, storage: Storage, keys: Keys) -> None:
+    def __init__(self, storage: Storage, keys: Keys, cache: Path | None = None) -> None:
+        """`cache` is a directory for what this host keeps of the repository, None to keep nothing."""
         self.storage = storage
         self.keys = keys
-        self.index = Index()
-        self.base = 0
-        """The last log entry that any writer of the index had read: the log reaches at least this far."""
-        self._loaded: set[str] = set()
+        files = RunFiles(cache / "index" if cache else None, keys.repository_id)
+        self.index = Index(files, partial(pack_from_storage, storage, keys))
+        self._opened = False
+        self._unreadable: set[str] = set()
         self._unlisted = Index()
         self._looked_into: set[str] = set()
         self._loading = threading.Lock()
@@ -60,32 +64,34 @@ class Records:
         self._cache_lock = threading.Lock()
         self._scratch = _Scratch()
 
+    @property
+    def base(self) -> int:
+        """The last log entry that any writer of the index had read: the log reaches at least this far."""
+        return self.index.base
+
     def load_index(self) -> None:
         """Take in index objects that have appeared. What a damaged one listed, `read` finds all the same."""
         with self._loading:
-            fresh = [stored.name for stored in self.storage.list("index/") if stored.name not in self._loaded]
-            for name in fresh:
-                try:
-                    base, packs = decode_index_object(self.keys, self.storage.get(name), name)
-                except ObjectMissingError:
-                    continue
-                except (DamagedError, StorageError):
-                    self._loaded.add(name)
-                    continue
-                self.base = max(self.base, base)
-                self.index.add(packs)
-                self._loaded.add(name)
+            names = [stored.name for stored in self.storage.list("index/")]
+            if opening := not self._opened:
+                self._opened = True
+                self.index.open(names)
+            for name in names:
+                if not self.index.knows_source(name) and name not in self._unreadable:
+                    self._load(name)
+            if opening:
+                self.index.save()
 
-    def take_listed(self, name: str, packs: list[Pack]) -> None:
+    def take_listed(self, name: str, packs: list[Pack], base: int) -> None:
         """Take in what this process has just listed, without reading it again."""
-        self.index.add(packs)
-        self._loaded.add(name)
+        self.index.add(packs, name, base)
 
     def read(self, wanted: bytes, id_key: bytes) -> bytes:
         """The plain bytes of one segment or node, from any good copy. Raises BlockMissingError.
 
-        An id that is missed may be younger than the index, and an index object may have been lost: before it is an
-        error, the index is looked through again, and then the packs that no index object lists.
+        An id that is missed may be younger than the index, the cache may have lost it, and an index object may have
+        been lost: before it is an error, the index is looked through again, then made anew from its objects, and then
+        the packs are looked into that no index object lists.
         """
         failure: HoldfastError | None = None
         while True:
@@ -97,16 +103,15 @@ class Records:
                     failure = error
             self.load_index()
             if self._entries() == known:  # not whether this call found anything: another thread's may have
+                self._rebuild_index()
+            if self._entries() == known:
                 self._look_into_unlisted_packs()
             if self._entries() == known:
                 raise BlockMissingError(wanted, failure)
 
     def lost_packs(self) -> list[Pack]:
         """Packs of the index that the storage has lost, or cut short: one listing, no reading."""
-        known = self.index.knows_pack  # before the listing, which then has all of them unless they are lost
-        listed = [pack for pack in self.index.packs if known(pack.name)]
-        sizes = {stored.name: stored.size for stored in self.storage.list("packs/")}
-        return [pack for pack in listed if sizes.get(pack.object) != pack.size]
+        return self.index.missing_from(self.storage.list("packs/"))
 
     def pack_with_readable_copy(self, wanted: bytes, id_key: bytes) -> int:
         """The number of a listed pack in which this id can be read; -1 if there is none."""
@@ -154,6 +159,24 @@ class Records:
             raise _damaged_record(pack, number) from error
         return frame
 
+    def _load(self, name: str) -> None:
+        try:
+            base, packs = decode_index_object(self.keys, self.storage.get(name), name)
+        except ObjectMissingError:
+            return
+        except (DamagedError, StorageError):
+            self._unreadable.add(name)
+        else:
+            self.index.add(packs, name, base)
+
+    def _rebuild_index(self) -> None:
+        """Take the cache for damaged, if this index came from it."""
+        with self._loading:
+            if not self.index.from_cache:
+                return
+            self.index.start_anew()
+        self.load_index()
+
     def _entries(self) -> int:
         return len(self.index) + len(self._unlisted)
 
@@ -196,8 +219,8 @@ class Records:
         """
         with self._loading:
             for stored in self.storage.list("packs/"):
-                name = stored.name.rpartition("/")[2]
-                if name not in self._looked_into and not self.index.knows_pack(name):
+                name = pack_name(stored.name)
+                if name and name not in self._looked_into and not self.index.knows_pack(name):
                     self._looked_into.add(name)
                     with suppress(HoldfastError):
                         self._unlisted.add([pack_from_storage(self.storage, self.keys, stored)])
@@ -233,8 +256,10 @@ def pack_from_storage(storage: Storage, keys: Keys, stored: Stored) -> Pack:
         storage.read_into(stored.name, offset, memoryview(buffer))
         return bytes(buffer)
 
+    if not (name := pack_name(stored.name)):
+        raise DamagedError(f"{stored.name} is no name of a pack", code="object-damaged")
     header, table = open_table(keys, read, stored.size, stored.name)
-    return Pack(stored.name.rpartition("/")[2], stored.size, header, table)
+    return Pack(name, stored.size, header, table)
 
 
 def _damaged_record(pack: Pack, number: int) -> DamagedError:

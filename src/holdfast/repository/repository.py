@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from holdfast.core.errors import DamagedError, HoldfastError, NotFoundError
@@ -54,13 +55,15 @@ class RepositoryInfo:
 class Repository:
     """An open repository. Safe to use from many threads; any number of processes may have it open."""
 
-    def __init__(self, storage: Storage, config: Config, keys: Keys, log: type[Log] = Log) -> None:
+    def __init__(
+        self, storage: Storage, config: Config, keys: Keys, log: type[Log] = Log, cache: Path | None = None
+    ) -> None:
         self.storage = storage
         self.config = config
         self.keys = keys
         self.cutter = Cutter(keys.cut_key, config.cut)
         self.log = log(storage, keys, Signer(config.signing_key, keys.signing_seed))
-        self.records = Records(storage, keys)
+        self.records = Records(storage, keys, cache / self.id if cache else None)
         self.keyring = Keyring(storage, keys, self.log, config.created_at)
         self._claims = Claims()
 
@@ -198,24 +201,28 @@ def create_repository(
     return Repository(storage, config, keys)
 
 
-def open_repository(storage: Storage, passphrase: bytes) -> Repository:
+def open_repository(storage: Storage, passphrase: bytes, cache: Path | None = None) -> Repository:
     """Open with a passphrase, the content of a key file, or the words of a recovery key.
+
+    `cache` is where this host keeps what only saves time.
 
     Raises NotFoundError (no repository there), DeniedError (wrong passphrase, or its slot was removed), RefusedError
     (newer format), DamagedError (configuration, every slot, or the log).
     """
-    return _opened(storage, passphrase, Log)
+    return _opened(storage, passphrase, Log, cache)
 
 
-def open_for_reading(storage: Storage, passphrase: bytes, warn: Callable[[str], None]) -> Repository:
+def open_for_reading(
+    storage: Storage, passphrase: bytes, warn: Callable[[str], None], cache: Path | None = None
+) -> Repository:
     """Open as far as that is possible: with a log that has lost entries, too, points can be found and read.
 
     Warns if so. Raises as `open_repository` does for anything else.
     """
     try:
-        return _opened(storage, passphrase, Log)
+        return _opened(storage, passphrase, Log, cache)
     except (DamagedError, StorageError) as damage:
-        repository = _opened(storage, passphrase, BrokenLog)
+        repository = _opened(storage, passphrase, BrokenLog, cache)
         warn(f"the log is damaged, points may be missing, and some may be shown that were deleted: {damage.message}")
         return repository
 
@@ -226,12 +233,16 @@ def open_for_rebuild(storage: Storage, passphrase: bytes, progress: Progress) ->
     Raises DeniedError, NotFoundError, RefusedError, or DamagedError if the configuration, the keys or the log are lost.
     """
     found = plan_configuration(storage, passphrase)
-    opened = _opened(storage, passphrase, Log, configuration.decode(found.blob, "config"))
+    opened = _opened(storage, passphrase, Log, None, configuration.decode(found.blob, "config"))
     return Rebuild(storage, Records(storage, opened.keys), opened.log, found, progress)
 
 
 def _opened(
-    storage: Storage, passphrase: bytes, log: type[Log], read: tuple[Config, bytes, str] | None = None
+    storage: Storage,
+    passphrase: bytes,
+    log: type[Log],
+    cache: Path | None,
+    read: tuple[Config, bytes, str] | None = None,
 ) -> Repository:
     config, body, mac = read or _read_config(storage)
     removed: KeyRemovedError | None = None
@@ -239,7 +250,7 @@ def _opened(
         if keys.config_mac(body) != mac:
             message = f"the configuration of {storage.url} was changed by someone without its keys"
             raise DamagedError(message, hint="bring `config` back from a copy of the repository", code="config-forged")
-        repository = Repository(storage, config, keys, log)
+        repository = Repository(storage, config, keys, log, cache)
         try:
             repository.log.require_no_hole()
             repository.keyring.require_in_force()

@@ -8,9 +8,10 @@ from typing import Final
 
 from blake3 import blake3
 
-from holdfast.repository.index import Pack, encode_index_object
+from holdfast.repository.index import encode_index_object
 from holdfast.repository.keys import Keys
 from holdfast.repository.packing import BUFFER_BYTES, SealedPack
+from holdfast.repository.packs import Pack
 from holdfast.repository.storage.port import Bytes, Storage
 
 PACKS_PER_INDEX_OBJECT: Final = 64

@@ -25,10 +25,9 @@ from holdfast.repository.claims import Claims, Promises
 from holdfast.repository.config import Config
 from holdfast.repository.cut import Piece
 from holdfast.repository.damaged import DamagedRecords
-from holdfast.repository.index import Pack
 from holdfast.repository.nodes import ID_BYTES, leaf_ids
 from holdfast.repository.packing import NODE_RECORD_BYTES, PackBuilder
-from holdfast.repository.packs import DATA, NODES, PackType
+from holdfast.repository.packs import DATA, NODES, Pack, PackType
 from holdfast.repository.records import BlockMissingError, Records
 from holdfast.repository.reliance import Reliance
 from holdfast.repository.state import State
@@ -273,7 +272,7 @@ class Attempt:
         return False
 
     def _published(self, name: str, packs: list[Pack]) -> None:
-        self._records.take_listed(name, packs)
+        self._records.take_listed(name, packs, self.base)
         self._reliance.note(np.array([self._records.index.number_of(pack.name) for pack in packs]))
         for pack in packs:
             ids = [row.tobytes() for row in pack.table.ids]

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from holdfast.repository.check.report import Damage, DamageKind
-from holdfast.repository.index import Pack
+from holdfast.repository.packs import Pack
 
 
 @dataclass(slots=True)

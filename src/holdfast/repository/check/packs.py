@@ -13,8 +13,7 @@ from holdfast.repository.check.listing import pack_of
 from holdfast.repository.check.reading import digest_of, in_threads, whole
 from holdfast.repository.check.report import CheckScope, DamageKind
 from holdfast.repository.check.selection import ReadingPlan
-from holdfast.repository.index import Pack
-from holdfast.repository.packs import DATA
+from holdfast.repository.packs import DATA, Pack
 from holdfast.repository.records import Records, pack_from_storage
 from holdfast.repository.storage.port import ObjectMissingError, Storage, Stored
 

@@ -14,8 +14,9 @@ from holdfast.repository.check.report import Damage, DamageKind
 from holdfast.repository.config import Config
 from holdfast.repository.cut import Piece
 from holdfast.repository.disk import StoredDisk
-from holdfast.repository.index import Index, Pack, Place
+from holdfast.repository.index import Index, Place
 from holdfast.repository.nodes import FAN_OUT, decode_page
+from holdfast.repository.packs import Pack
 from holdfast.repository.records import BlockMissingError, Records
 
 Where = Callable[..., Damage]

@@ -16,10 +16,10 @@ from holdfast.repository.check.report import PROVES, CheckReport, CheckScope, jo
 from holdfast.repository.check.selection import ReadingPlan, plan_reading
 from holdfast.repository.check.small import SmallObjects, config_proof, index_proof
 from holdfast.repository.config import Config
-from holdfast.repository.index import Pack
 from holdfast.repository.keyring import slot_names
 from holdfast.repository.keys import Keys
 from holdfast.repository.log import Log, entry_name
+from holdfast.repository.packs import Pack
 from holdfast.repository.records import Records
 from holdfast.repository.signing import Signer
 from holdfast.repository.storage.port import Storage, Stored

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.core.errors import HoldfastError
-from holdfast.repository.index import Pack
+from holdfast.repository.packs import Pack
 from holdfast.repository.records import Records
 from holdfast.repository.storage.port import Storage
 

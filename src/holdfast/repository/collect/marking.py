@@ -14,8 +14,9 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from holdfast.repository.collect.bulk import read_segments
-from holdfast.repository.index import Index, Pack, Place
+from holdfast.repository.index import Index, Place
 from holdfast.repository.nodes import ID_BYTES, decode_page, decode_root, leaf_ids
+from holdfast.repository.packs import Pack
 from holdfast.repository.records import BlockMissingError, Records
 from holdfast.repository.state import PackRecord
 
@@ -197,12 +198,12 @@ def _array(ids: list[bytes]) -> Ids:
 
 
 def distinct(ids: Ids) -> Ids:
-    """The ids in ascending order of their first bytes, hardly any of them twice.
+    """The ids in the order in which the index keeps them, hardly any of them twice.
 
-    Ascending ids are looked up ten times as fast as shuffled ones.
+    In that order ids are looked up several times as fast as shuffled.
     """
     words = np.ascontiguousarray(ids).view(np.uint64)
-    ordered = words[np.argsort(words[:, 0].byteswap())]
+    ordered = words[np.argsort(words[:, 0])]
     fresh = np.ones(len(ordered), np.bool_)
     fresh[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
     return ordered[fresh].view(np.uint8)

@@ -14,10 +14,9 @@ import numpy as np
 from holdfast.core.errors import DamagedError, FullError
 from holdfast.repository.collect.bulk import read_sealed
 from holdfast.repository.collect.listing import put_index_objects
-from holdfast.repository.index import Pack
 from holdfast.repository.keys import Keys
 from holdfast.repository.packing import BUFFER_BYTES, NODE_RECORD_BYTES, PackBuilder, SealedPack
-from holdfast.repository.packs import DATA, NODES, PackType
+from holdfast.repository.packs import DATA, NODES, Pack, PackType
 from holdfast.repository.records import Records
 from holdfast.repository.state import PackRecord
 

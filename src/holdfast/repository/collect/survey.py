@@ -15,9 +15,9 @@ from holdfast.repository.collect.bulk import read_segments
 from holdfast.repository.collect.marking import Marking, distinct
 from holdfast.repository.collect.plan import CollectionPlan, PackUse, plan_collection
 from holdfast.repository.collect.rewriting import ReachedRecord
-from holdfast.repository.index import Pack, decode_index_object
+from holdfast.repository.index import decode_index_object
 from holdfast.repository.keys import Keys
-from holdfast.repository.packs import DATA
+from holdfast.repository.packs import DATA, Pack
 from holdfast.repository.records import Records, pack_from_storage
 from holdfast.repository.state import PackRecord, State
 from holdfast.repository.storage.port import ObjectMissingError, Storage, StorageError, Stored

@@ -7,7 +7,7 @@ from typing import Final
 
 from holdfast.repository.collect.survey import Survey
 from holdfast.repository.decisions import Condemn
-from holdfast.repository.index import Pack
+from holdfast.repository.packs import Pack
 from holdfast.repository.records import BlockMissingError
 from holdfast.repository.state import State
 
