@@ -33,8 +33,9 @@ interface; tables and wording are not.
 | 130, 143 | interrupted by SIGINT, SIGTERM |
 
 An option comes before its variable: `HOLDFAST_REPOSITORY`, `HOLDFAST_PASSPHRASE`, `HOLDFAST_PASSPHRASE_FILE`,
-`HOLDFAST_PASSPHRASE_COMMAND`, `HOLDFAST_CONNECT`. What is copied to has `HOLDFAST_TARGET_PASSPHRASE`,
-`HOLDFAST_TARGET_PASSPHRASE_FILE`, `HOLDFAST_TARGET_PASSPHRASE_COMMAND`. `HOLDFAST_DEBUG=1` shows tracebacks of
+`HOLDFAST_PASSPHRASE_COMMAND`, `HOLDFAST_KEY_FILE`, `HOLDFAST_CONNECT`. A key to be made has the same four with
+`HOLDFAST_NEW_` in front (`HOLDFAST_NEW_KEY_FILE`), what is copied to with `HOLDFAST_TARGET_`, what a new repository is
+made like with `HOLDFAST_LIKE_`. `HOLDFAST_DEBUG=1` shows tracebacks of
 unexpected errors. What is remembered of a repository between runs is disposable and lies in
 `$XDG_CACHE_HOME/holdfast`.
 

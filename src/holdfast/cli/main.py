@@ -9,6 +9,7 @@ from itertools import takewhile
 import click
 from click.shell_completion import shell_complete
 
+from holdfast.bootstrap.memory import forbid_core_dumps
 from holdfast.cli.common import Group
 from holdfast.cli.failure import exit_status, report
 from holdfast.cli.interrupt import Interrupted, interruptible
@@ -48,6 +49,7 @@ def main() -> None:
     """Run the program with the process's arguments and end the process."""
     if instruction := os.environ.get(_COMPLETE):
         sys.exit(shell_complete(root, {}, PROGRAM, _COMPLETE, instruction))
+    forbid_core_dumps()
     status = run(sys.argv[1:])
     try:
         sys.stdout.flush()

@@ -9,7 +9,7 @@ from holdfast.repository import Repository, SlotRecord, slot_names
 _WORDS_A_ROW = 6
 
 _PAGE = """\
-HOLDFAST EMERGENCY KIT                                    keep it on paper, apart from the repository
+HOLDFAST EMERGENCY KIT                              keep it on paper, apart from the repository
 
 Whoever has this page and the repository can read every machine that is stored in it.
 
@@ -31,8 +31,8 @@ TO RESTORE on any computer with Linux:
   3. holdfast point list                     (asks for the passphrase: type the words)
   4. holdfast restore disk MACHINE@latest --disk DISK --output disk.raw
 
-IF THE FOLDER keys/ OF THE REPOSITORY IS LOST, put this key's slot back before step 3. It opens with the words alone.
-Type or scan the lines below into the file slot.txt, then:
+IF THE FOLDER keys/ OF THE REPOSITORY IS LOST, make it anew and put this key's slot back before
+step 3; only the words open it. Type or scan the lines at the end into the file slot.txt, then:
 
      base64 -d slot.txt > slot; cat slot slot > REPOSITORY/{object}
 
@@ -51,7 +51,7 @@ def kit_page(repository: Repository, slot: SlotRecord, words: str) -> str:
         made_at=local_text(slot.created_at),
         words="\n".join(in_rows(words)),
         object=slot_names(slot.number)[0],
-        slot="\n".join(textwrap.wrap(base64.b64encode(repository.keyring.read(slot.number)).decode(), 96)),
+        slot="\n".join(textwrap.wrap(base64.b64encode(repository.keyring.read(slot.number)).decode(), 88)),
     )
 
 

@@ -15,6 +15,7 @@ from holdfast.bootstrap.new_secret import new_recovery_secret, obtain_new_secret
 from holdfast.bootstrap.settings import NewSecretOptions, find_new_secret
 from holdfast.bootstrap.wiring import open_repository
 from holdfast.cli.common import Command, Common, Group, ask_twice
+from holdfast.cli.confirmation import YES, confirm
 from holdfast.cli.output import local_text, print_facts, print_json, print_table
 from holdfast.cli.recovery_kit import in_rows, kit_page
 from holdfast.core.errors import UsageError
@@ -156,7 +157,7 @@ def change(context: click.Context, options: NewSecretOptions) -> None:
 
 @keys.command(cls=Command, examples="holdfast repository keys remove 2 --yes")
 @click.argument("number", type=click.IntRange(min=1), metavar="KEY")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@YES
 @click.pass_context
 def remove(context: click.Context, number: int, *, yes: bool) -> None:
     """Remove a key, and begin a new epoch that it cannot open.
@@ -166,7 +167,7 @@ def remove(context: click.Context, number: int, *, yes: bool) -> None:
     """
     common = Common.of(context)
     with open_repository(common.repository(), common.warn) as repository:
-        _require_yes(f"Remove key {number} for good?", yes=yes)
+        confirm(f"remove key {number} for good", yes=yes)
         epoch = repository.keyring.remove(number)
     _tell(common, {"removed": number, "epoch": epoch}, f"key {number} is removed; epoch {epoch}")
 
@@ -222,14 +223,6 @@ def recovery(context: click.Context, label: str, kit: Path | None) -> None:
 def _obtain(options: NewSecretOptions) -> Secret:
     ask = partial(ask_twice, "New passphrase") if sys.stdin.isatty() else None
     return obtain_new_secret(find_new_secret(options, os.environ, ask))
-
-
-def _require_yes(question: str, *, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError("there is no terminal to ask on", hint="give --yes if you are sure", code="needs-yes")
-    click.confirm(question, abort=True, err=True)
 
 
 def _show(common: Common, slot: SlotRecord, repository: Repository) -> None:

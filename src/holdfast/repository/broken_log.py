@@ -51,7 +51,7 @@ class BrokenLog(Log):
             self.lost.append(entry_name(number))
             self._hashes.append("")
         self._state = fold(self._state, [entry])
-        self._follow_epoch(entry)
+        self._enter_epoch()
 
     def _present(self, number: int) -> Entry | None:
         """An entry that can be read; None if it is missing. Behind a gap it need not follow what was lost."""

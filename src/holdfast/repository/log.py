@@ -227,6 +227,7 @@ class Log:
 
         An `epoch` is folded before the next entry is opened, since it says with which keys.
         """
+        self._enter_epoch()
         entries: list[Entry] = []
         epoch_begins = False
         try:
@@ -239,14 +240,12 @@ class Log:
         finally:
             if entries:
                 self._state = fold(self._state, entries)
-        if entries:
-            self._follow_epoch(entries[-1])
         return epoch_begins or len(entries) == _FOLDED_AT_ONCE
 
-    def _follow_epoch(self, newest: Entry) -> None:
-        """Raises KeyRemovedError if the slot that the keys came from is left out of an epoch that begins."""
-        if isinstance(newest.body, Epoch):
-            enter_epoch(self._keys, self._state.keys)
+    def _enter_epoch(self) -> None:
+        """Raises KeyRemovedError, now and ever after, if the slot that the keys came from is left out of the epoch."""
+        enter_epoch(self._keys, self._state.keys)
+        if self.signer.public_key != self._state.keys.signing_key:
             self.signer.follow(self._state.keys.signing_key, self._keys.signing_seed)
 
     def _payload(self, number: int) -> bytes | None:

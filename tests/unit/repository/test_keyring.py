@@ -12,6 +12,7 @@ from holdfast.repository.decisions import Forget
 from holdfast.repository.keys import new_epoch
 from holdfast.repository.keyset import KeyRemovedError
 from holdfast.repository.recovery import new_recovery_key
+from holdfast.repository.signing import Signer
 from tests.support.disks import whole
 from tests.support.repositories import CHEAP, PASSPHRASE, back_up_disks, check, new_repository, reopened, restored
 from tests.support.secrets import a_secret, opens
@@ -199,13 +200,21 @@ def test_what_is_signed_after_a_rotation_is_signed_with_the_new_key(
     assert open_repository(storage, PASSPHRASE).log.state.voids == ()
 
 
+class Stuck(Signer):
+    """Signs with an old seed, whatever epoch has begun."""
+
+    def follow(self, public_key: str, seed: bytes | None) -> None:
+        if not hasattr(self, "public_key"):
+            super().follow(public_key, seed)
+
+
 def test_an_old_signing_key_signs_nothing_any_more(repository: Repository, storage: MemoryStorage) -> None:
     repository.keyring.add(a_secret(OTHER), "")
     stale = open_repository(storage, OTHER)
     seed, public = stale.keys.signing_seed, stale.log.state.keys.signing_key
     repository.keyring.rotate()
     stale.log.read()
-    stale.log.signer.follow(public, seed)  # somebody who has the epoch's key, a mover, and once had the old seed
+    stale.log.signer = Stuck(public, seed)  # somebody who has the epoch's key, a mover, and once had the old seed
     point = back_up_disks(repository, [whole(BEFORE)]).point
 
     stale.log.read()
@@ -246,8 +255,9 @@ def test_a_backup_whose_key_is_removed_meanwhile_is_not_committed(
     repository.keyring.add(a_secret(OTHER), "")
     removed = open_repository(storage, OTHER)
     repository.keyring.remove(2)
-    with pytest.raises(KeyRemovedError, match="key 2"):
-        back_up_disks(removed, [whole(BEFORE)])
+    for _ in range(2):
+        with pytest.raises(KeyRemovedError, match="key 2"):
+            back_up_disks(removed, [whole(BEFORE)])
     assert reopened(repository).points() == []
 
 
