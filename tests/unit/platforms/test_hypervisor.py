@@ -19,7 +19,8 @@ def strike(_signum: int, _frame: FrameType | None) -> None:
     raise StruckError
 
 
-def fail_for_ever() -> None:
+def fail_until_struck() -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0.002)
     while True:
         with suppress(libvirt.libvirtError):
             libvirt.open("nothing:///there")
@@ -31,9 +32,8 @@ def test_an_interrupt_in_a_call_that_fails_is_not_lost_in_the_binding() -> None:
     before = signal.signal(signal.SIGALRM, strike)
     try:
         for _ in range(200):
-            signal.setitimer(signal.ITIMER_REAL, 0.002)
             with pytest.raises(StruckError):
-                fail_for_ever()
+                fail_until_struck()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
