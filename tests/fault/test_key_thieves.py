@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from blake3 import blake3
 
-from holdfast.core.errors import DamagedError
+from holdfast.core.errors import DamagedError, DeniedError
 from holdfast.repository import MemoryStorage, Repository, open_repository
 from holdfast.repository.decisions import Hold, encode_body
 from holdfast.repository.framing import ENTRY, SLOT, twin, untwin
@@ -160,6 +160,16 @@ def test_a_flood_of_slots_is_an_error_and_no_endless_trying(
     with pytest.raises(DamagedError) as caught:
         open_repository(storage, b"wrong")
     assert caught.value.code == "too-many-slots"
+
+
+def test_a_wrong_passphrase_is_told_as_that_beside_slots_that_are_none(
+    repository: Repository, storage: MemoryStorage
+) -> None:
+    storage.objects["keys/3"] = b"garbage"
+    with pytest.raises(DeniedError, match=r"does not open .*keys/3") as caught:
+        open_repository(storage, b"wrong")
+    assert caught.value.code == "wrong-passphrase"
+    assert opens(storage, PASSPHRASE)
 
 
 def test_costly_slots_of_a_stranger_are_tried_last(repository: Repository, storage: MemoryStorage) -> None:

@@ -21,7 +21,7 @@ Change = Callable[[Repository], object]
 CHANGES: dict[str, tuple[Change, set[bytes], set[bytes]]] = {
     # what is done with PASSPHRASE; who opens before, who opens after
     "add": (lambda it: it.keyring.add(a_secret(NEW), ""), {PASSPHRASE, OTHER}, {PASSPHRASE, OTHER, NEW}),
-    "change": (lambda it: it.keyring.change(a_secret(NEW)), {PASSPHRASE, OTHER}, {OTHER, NEW}),
+    "change": (lambda it: (it.keyring.change(a_secret(NEW)), it.keyring.sweep()), {PASSPHRASE, OTHER}, {OTHER, NEW}),
     "remove": (lambda it: it.keyring.remove(2), {PASSPHRASE, OTHER}, {PASSPHRASE}),
     "rotate": (lambda it: it.keyring.rotate(), {PASSPHRASE, OTHER}, {PASSPHRASE, OTHER}),
 }

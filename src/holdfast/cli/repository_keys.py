@@ -152,6 +152,7 @@ def change(context: click.Context, options: NewSecretOptions) -> None:
     common = Common.of(context)
     with open_repository(common.repository(), common.warn) as repository:
         slot = repository.keyring.change(_obtain(options))
+        _sweep(common, repository)
         _show(common, slot, repository)
 
 
@@ -169,6 +170,7 @@ def remove(context: click.Context, number: int, *, yes: bool) -> None:
     with open_repository(common.repository(), common.warn) as repository:
         confirm(f"remove key {number} for good", yes=yes)
         epoch = repository.keyring.remove(number)
+        _sweep(common, repository)
     _tell(common, {"removed": number, "epoch": epoch}, f"key {number} is removed; epoch {epoch}")
 
 
@@ -223,6 +225,11 @@ def recovery(context: click.Context, label: str, kit: Path | None) -> None:
 def _obtain(options: NewSecretOptions) -> Secret:
     ask = partial(ask_twice, "New passphrase") if sys.stdin.isatty() else None
     return obtain_new_secret(find_new_secret(options, os.environ, ask))
+
+
+def _sweep(common: Common, repository: Repository) -> None:
+    for number in repository.keyring.sweep():
+        common.warn(f"the storage does not let key {number} be deleted; it opens nothing any more")
 
 
 def _show(common: Common, slot: SlotRecord, repository: Repository) -> None:

@@ -10,7 +10,7 @@ its number can ever be in force again. Each slot has two names, so that no singl
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -76,9 +76,9 @@ def put_slot(storage: Storage, keys: Keys, secret: Secret, new: NewSlot) -> Keys
 
 
 def opened_slots(storage: Storage, secret: bytes, repository_id: bytes) -> Iterator[Keys]:
-    """The keys of every slot that a secret opens, the quickest to try first. Raises DeniedError if it opens none.
+    """The keys of every slot that a secret opens, the quickest to try first; whether one is in force, the log says.
 
-    Whether a slot is in force, the log says. Raises DamagedError if nothing else than damage can be the reason.
+    Raises DeniedError if it opens none, and what is wrong with the slots if none of them could be tried.
     """
     sizes = dict(sorted(storage.list(_FOLDER)))
     if not sizes:
@@ -89,7 +89,7 @@ def opened_slots(storage: Storage, secret: bytes, repository_id: bytes) -> Itera
     failures: list[HoldfastError] = [not_a_slot(name) for name, size in sizes.items() if size > _SLOT_BYTES]
     names = [name for name, size in sizes.items() if size <= _SLOT_BYTES]
     secrets = [each for each in (secret, as_recovery_key(secret)) if each is not None]
-    opened = False
+    outcomes: set[bool] = set()
     for name, slot in sorted(_read_slots(storage, names, failures), key=lambda each: each[1].effort):
         for each in dict.fromkeys(secrets):
             try:
@@ -97,19 +97,20 @@ def opened_slots(storage: Storage, secret: bytes, repository_id: bytes) -> Itera
             except HoldfastError as error:
                 failures.append(error)
                 continue
+            outcomes.add(keys is not None)
             if keys is not None:
-                opened = True
                 yield keys
-    if not opened:
-        raise failures[-1] if failures else wrong_secret(storage.url, secret)
+    if True not in outcomes:
+        raise wrong_secret(storage.url, secret, failures) if outcomes else failures[-1]
 
 
-def wrong_secret(url: str, secret: bytes) -> DeniedError:
-    """The error when no slot opens."""
+def wrong_secret(url: str, secret: bytes, failures: Sequence[HoldfastError]) -> DeniedError:
+    """The error when no slot opens, although some could be tried."""
     if error := typing_error(secret):
         return DeniedError(error, hint="compare it with what was written down", code="recovery-key")
+    damage = f", and one that may be its slot could not be tried: {failures[-1].message}" if failures else ""
     return DeniedError(
-        f"the passphrase does not open {url}",
+        f"the passphrase does not open {url}{damage}",
         hint="check HOLDFAST_PASSPHRASE, --passphrase-file, --passphrase-command or --key-file; of a copy's target, "
         "HOLDFAST_TARGET_PASSPHRASE",
         code="wrong-passphrase",
@@ -154,11 +155,12 @@ class Keyring:
         return self._put_in_force(secret, label, may_sign=may_sign, instead_of=None)
 
     def change(self, secret: Secret) -> SlotRecord:
-        """Another secret for the slot in use: the new slot has another number, and all that the old one could."""
+        """Another secret for the slot in use: a slot of another number that may do what the old one could.
+
+        Until `sweep` the old one's object is there, and opens nothing.
+        """
         (mine,) = (each for each in self.slots() if each.number == self.in_use)
-        changed = self._put_in_force(secret, mine.label, may_sign=mine.may_sign, instead_of=mine.number)
-        self.sweep()
-        return changed
+        return self._put_in_force(secret, mine.label, may_sign=mine.may_sign, instead_of=mine.number)
 
     def remove(self, number: int) -> int:
         """Take a slot out of force, for good: what is sealed from now on it cannot open. Returns the new epoch.
@@ -182,9 +184,11 @@ class Keyring:
         """A new epoch for all slots. Returns its number."""
         return self._begin_epoch(without=None)
 
-    def sweep(self) -> None:
-        """Delete what is left of slots that were in force once."""
-        self._delete(sorted(self._log.state.keys.retired & self._stored_numbers()))
+    def sweep(self) -> list[int]:
+        """Delete what is left of slots that were in force once. Returns those that the storage keeps all the same."""
+        retired = self._log.state.keys.retired
+        self._delete(retired & self._stored_numbers())
+        return sorted(retired & self._stored_numbers())
 
     def complete(self) -> None:
         """Put the second name of every slot that has only one."""
@@ -263,9 +267,11 @@ class Keyring:
         return appended.state.keys.epoch
 
     def _delete(self, numbers: Iterable[int]) -> None:
+        """Delete what opens nothing any more, as far as the storage lets us: the decision stands either way."""
         for number in numbers:
             for name in slot_names(number):
-                self._storage.delete(name)
+                with suppress(HoldfastError):
+                    self._storage.delete(name)
 
     def _stored_numbers(self) -> frozenset[int]:
         """Slots of which there is an object, whatever is in it."""
