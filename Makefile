@@ -33,14 +33,10 @@ test: setup  ## every test, on real guests (root); ARGS="-k name" for some
 	@deploy/setup/make-venv.sh requirements-dev.lock
 	.venv/bin/python -m pytest $(ARGS)
 
-soak: setup  ## faults and properties again and again from fresh seeds, MINUTES=30 (root)
+soak: setup  ## everything at once against a shadow model, MINUTES=30 SEED=n (root)
 	@deploy/setup/install-packages.sh s3
 	@deploy/setup/make-venv.sh requirements-dev.lock
-	@end=$$(( $$(date +%s) + 60 * $(MINUTES) )); \
-	while (( $$(date +%s) < end )); do \
-		export HOLDFAST_TEST_SEED=$$RANDOM; echo "HOLDFAST_TEST_SEED=$$HOLDFAST_TEST_SEED"; \
-		.venv/bin/python -m pytest -q tests/property tests/fault || exit 1; \
-	done
+	.venv/bin/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 bench: setup  ## the figures, against the field; build/bench.json (root); ONLY=name,… for some
 	@deploy/setup/install-packages.sh bench

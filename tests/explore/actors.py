@@ -1,16 +1,20 @@
 """The actors: the product's own code, on disks of a few blocks."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
 from holdfast.core.point import RestorePoint
+from holdfast.core.progress import Silence
 from holdfast.mover import BackupOutcome
-from holdfast.repository import MemoryStorage, Repository, open_repository
-from holdfast.repository.decisions import Body
-from tests.explore.alone import Ticking
+from holdfast.repository import CollectionReport, MemoryStorage, Repository, open_repository
+from holdfast.repository.decisions import Body, Entry, Undelete
+from holdfast.repository.log import Appended
+from tests.explore.alone import START, Ticking
 from tests.explore.stage import Judge, Role, Stage, Verdict
 from tests.explore.storage import SharedStorage, Shelf
 from tests.explore.turns import Actor
+from tests.support.decisions import decide
 from tests.support.disks import changed, whole
 from tests.support.repositories import PASSPHRASE, SMALL_CUT, back_up_disks, new_repository, restored
 
@@ -29,19 +33,31 @@ class Told(NamedTuple):
     outcome: BackupOutcome
 
 
+class History(NamedTuple):
+    """A repository that goes on: its objects, and what each machine's disk holds."""
+
+    objects: Mapping[str, bytes]
+    contents: Mapping[str, bytes]
+
+
 class Cast:
     """A repository with some history, and those who are to act on it.
 
     `may_fail` are codes of errors with which somebody may end although all his own calls went well.
     """
 
-    def __init__(self, *may_fail: str) -> None:
+    def __init__(self, *may_fail: str, history: "History | None" = None) -> None:
         self._storage = MemoryStorage()
-        self._repository = new_repository(self._storage, SMALL_CUT)
-        self._contents: dict[str, bytes] = {}
+        if history:
+            self._storage.objects.update(history.objects)
+            self._repository = open_repository(self._storage, PASSPHRASE)
+        else:
+            self._repository = new_repository(self._storage, SMALL_CUT)
+        self._contents = dict(history.contents) if history else {}
         self._roles: dict[str, Role] = {}
         self._may_fail = may_fail
-        self.points: dict[str, RestorePoint] = {}
+        self.state = self._repository.state()
+        self.points = {standing.point.machine: standing.point for standing in self.state.standings.values()}
 
     def given(self, machine: str, letters: str) -> RestorePoint:
         """A point that is there from the beginning."""
@@ -51,20 +67,22 @@ class Cast:
 
     def given_decision(self, body: Body) -> None:
         """An entry that is there from the beginning."""
-        self._repository.log.append(lambda _state, _now: body)
+        decide(self._repository.log, body)
 
-    def acts(self, name: str, work: Callable[[Repository], object]) -> None:
+    def acts(self, name: str, work: Callable[[Repository], object], *, clock_jump: timedelta = timedelta()) -> None:
         """Somebody who has the repository open from the beginning, and has read nothing yet."""
         config, keys = self._repository.config, self._repository.keys
 
         def role(storage: SharedStorage) -> object:
             repository = Repository(storage, config, keys)
-            repository.log.clock = Ticking()
+            repository.log.clock = Ticking(START + clock_jump)
             return work(repository)
 
         self._roles[name] = role
 
-    def backs_up(self, machine: str, letters: str, *, on: str | None = None) -> None:
+    def backs_up(
+        self, machine: str, letters: str, *, on: str | None = None, clock_jump: timedelta = timedelta()
+    ) -> None:
         """A writer that stores a disk, as changes to another machine's point if it is to build on one."""
         content = self._contents[machine] = disk_of(letters)
         parent = self.points[on] if on else None
@@ -73,7 +91,7 @@ class Cast:
         def work(repository: Repository) -> Told:
             return Told(machine, back_up_disks(repository, [disk], parent=parent, machine=machine))
 
-        self.acts(machine, work)
+        self.acts(machine, work, clock_jump=clock_jump)
 
     def restores(self, name: str, machine: str) -> None:
         """A reader of a point that is there from the beginning."""
@@ -86,9 +104,23 @@ class Cast:
 
         self.acts(name, work)
 
-    def decides(self, name: str, body: Body) -> None:
+    def collects(self, name: str, *, backwards: bool = False, clock_jump: timedelta = timedelta()) -> None:
+        """A collector, who may see all listings backwards."""
+
+        def work(repository: Repository) -> CollectionReport:
+            assert isinstance(repository.storage, SharedStorage)
+            repository.storage.backwards = backwards
+            return repository.collector(Silence()).run()
+
+        self.acts(name, work, clock_jump=clock_jump)
+
+    def decides(self, name: str, body: Body, *, clock_jump: timedelta = timedelta()) -> None:
         """Somebody who puts one entry."""
-        self.acts(name, lambda repository: repository.log.append(lambda _state, _now: body))
+        self.acts(name, lambda repository: decide(repository.log, body), clock_jump=clock_jump)
+
+    def history(self, objects: Mapping[str, bytes]) -> History:
+        """What goes on from here, with these objects."""
+        return History(objects, self._contents)
 
     def stage(self) -> Stage:
         """All of them, and a judge who knows every disk."""
@@ -98,21 +130,36 @@ class Cast:
         )
 
     def _judge_store(self, shelf: Shelf) -> Verdict:
-        """Every point that is not purged restores exactly, if all die now and somebody reads alone."""
-        repository = _opened(shelf.objects)
-        state = repository.state()
+        """If all die now: every point that is not purged restores exactly, and nobody has committed twice."""
+        state = _opened(shelf.objects).state()
         if any(void.kind == "commit" for void in state.voids):
             return "a writer has committed twice"
-        for standing in state.standings.values():
+        return self._lost(shelf.objects)
+
+    def _judge_end(self, shelf: Shelf) -> Verdict:
+        """A collector that runs alone, twice, leaves no pack that is not needed, and no point that lacks one."""
+        left = MemoryStorage()
+        left.objects.update(shelf.objects)
+        for _ in range(2):
+            open_repository(left, PASSPHRASE).collector(Silence()).run()
+        if wrong := self._lost(left.objects):
+            return f"after a quiet collection {wrong}"
+        for name in [name for name in left.objects if name.startswith("packs/")]:
+            without = {other: content for other, content in left.objects.items() if other != name}
+            if self._lost(without) is None:
+                return f"garbage is never deleted: {name}"
+        return None
+
+    def _lost(self, objects: Mapping[str, bytes]) -> Verdict:
+        """The first point that does not restore exactly for somebody who reads alone."""
+        repository = _opened(objects)
+        for standing in repository.state().standings.values():
             machine = standing.point.machine
             try:
                 if restored(repository, standing.point) != self._contents[machine]:
                     return f"the point of {machine} restores wrong bytes"
             except Exception as error:  # noqa: BLE001 - whatever it is, the point is lost
                 return f"the point of {machine} cannot be restored: {error}"
-        return None
-
-    def _judge_end(self, shelf: Shelf) -> Verdict:
         return None
 
     def _judge_actors(self, shelf: Shelf, actors: Sequence[Actor]) -> Verdict:
@@ -123,6 +170,8 @@ class Cast:
             match actor.result:
                 case Told(outcome=outcome) if not {outcome.point.id} & (state.standings.keys() | state.purged.keys()):
                     return f"{actor.name} reports a point that the log does not know"
+                case Appended(entry=Entry(body=Undelete(points=back)), void=[]) if state.purged.keys() & {*back}:
+                    return f"{actor.name} was told that a point is back, and it was purged all the same"
                 case _:
                     pass
         return None

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -43,10 +43,13 @@ def own_urandom(size: int) -> bytes:
     return generator.randbytes(size) if generator else _urandom(size)
 
 
+START: Final = datetime(2026, 1, 1, tzinfo=UTC)
+
+
 class Ticking:
     """A clock that an actor has to itself: it goes on by a second whenever somebody looks."""
 
-    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
+    def __init__(self, start: datetime = START) -> None:
         self.now = start
 
     def __call__(self) -> datetime:
@@ -62,6 +65,7 @@ def each_actor_alone() -> Iterator[None]:
         patch.setattr("holdfast.mover.restore.run_threads", run_here)
         patch.setattr("holdfast.repository.writer.Uploader", InlineUploader)
         patch.setattr("holdfast.repository.writer._NEWS_EVERY_S", math.inf)
+        patch.setattr("holdfast.repository.collect.plan._WORTH_A_PASS", 0)
         patch.setattr(os, "urandom", own_urandom)
         patch.setattr(secrets, "token_hex", lambda size=32: own_urandom(size).hex())
         yield

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from tests.explore.storage import FATES, WELL, SharedStorage, Shelf
-from tests.explore.turns import BEGIN, Actor
+from tests.explore.turns import Actor, Call
 
 DIES: Final = "dies"
 Role = Callable[[SharedStorage], object]
@@ -41,10 +41,11 @@ class Stage:
 
 
 class Move(NamedTuple):
-    """One thing that can happen next. `actor` is -1 if it is something that was still on its way."""
+    """One thing that can happen next, to a call of that kind. `actor` is -1: something that was still on its way."""
 
     actor: int
     fate: str
+    kind: str = ""
     preemptions: int = 0
     faults: int = 0
 
@@ -65,6 +66,8 @@ class Record:
     steps: list[str] = field(default_factory=list)
     wrong: Verdict = None
     cut_off: bool = False
+    objects: Mapping[str, bytes] = field(default_factory=dict)
+    """What the storage holds afterwards."""
 
     @property
     def choices(self) -> tuple[int, ...]:
@@ -106,6 +109,7 @@ class _Play:
         finally:
             for actor in self._actors:
                 actor.clear_away()
+        self._record.objects = self._shelf.objects
         return self._record
 
     def _go_on(self) -> bool:
@@ -118,9 +122,9 @@ class _Play:
             return False
         if len(moves) > 1:
             self._record.decisions.append(Decision(moves, chosen, self._state()))
-        before = self._shelf.digest
+        before = self._shelf.dangers
         self._make(moves[chosen])
-        if self._shelf.digest != before:
+        if self._record.wrong is None and self._shelf.dangers != before:
             self._record.wrong = self._stage.judge.judge(self._shelf)
         return True
 
@@ -128,17 +132,22 @@ class _Play:
         able = [at for at, actor in enumerate(self._actors) if actor.able]
         going_on = self._current in able
         order = [self._current] * going_on + [at for at in able if at != self._current]
-        moves = [Move(at, WELL, preemptions=int(going_on and at != self._current)) for at in order]
+        moves = [
+            Move(at, WELL, self._call_of(at).kind, preemptions=int(going_on and at != self._current)) for at in order
+        ]
         if self._shelf.late:
             moves.append(Move(-1, WELL, preemptions=int(going_on)))
         if going_on and self._fates:
             moves.append(Move(self._current, DIES, faults=1))
         for well in [move for move in moves if move.actor >= 0 and move.fate == WELL]:
-            call = self._actors[well.actor].waiting
-            assert call
-            fates = self._fates.get(call.kind, ()) if call != BEGIN else ()
+            fates = self._fates.get(well.kind, ())
             moves += [well._replace(fate=fate, faults=1) for fate in fates]
         return moves
+
+    def _call_of(self, actor: int) -> Call:
+        call = self._actors[actor].waiting
+        assert call
+        return call
 
     def _make(self, move: Move) -> None:
         if move.actor < 0:

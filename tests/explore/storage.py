@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from holdfast.core.errors import DeniedError
-from holdfast.repository.storage.port import Bytes, ObjectExistsError, ObjectMissingError, StorageError, Stored
+from holdfast.repository.storage.port import (
+    Bytes,
+    ObjectExistsError,
+    ObjectMissingError,
+    StorageError,
+    StorageUnreachableError,
+    Stored,
+)
 from tests.explore.turns import Actor, Call
 
 WELL: Final = "is well"
@@ -19,14 +26,15 @@ TWICE: Final = "happens, and once more later"
 STALE: Final = "misses what is new"
 REVERSED: Final = "comes in another order"
 REFUSED: Final = "is refused: the credentials have expired"
+BUSY: Final = "is put off: the store is busy"
 
 FATES: Final[Mapping[str, tuple[str, ...]]] = {
-    "put": (LOST, UNANSWERED, LATE, TWICE, REFUSED),
-    "get": (LOST, REFUSED),
-    "read": (LOST, REFUSED),
-    "size": (LOST, REFUSED),
-    "list": (LOST, STALE, REVERSED, REFUSED),
-    "delete": (LOST, UNANSWERED, LATE, REFUSED),
+    "put": (LOST, UNANSWERED, LATE, TWICE, BUSY, REFUSED),
+    "get": (LOST, BUSY, REFUSED),
+    "read": (LOST, BUSY, REFUSED),
+    "size": (LOST, BUSY, REFUSED),
+    "list": (LOST, STALE, REVERSED, BUSY, REFUSED),
+    "delete": (LOST, UNANSWERED, LATE, BUSY, REFUSED),
 }
 """What else a call can meet than being well."""
 
@@ -39,13 +47,17 @@ class Late(NamedTuple):
 
 
 class Shelf:
-    """The objects themselves, and what is on its way to them. `digest` tells apart what it holds."""
+    """The objects themselves, and what is on its way to them.
+
+    `digest` tells apart what it holds. `dangers` counts what can hurt: deleting, and entries of the log.
+    """
 
     def __init__(self, objects: Mapping[str, bytes]) -> None:
         self.objects = dict(objects)
         self.first = dict(objects)
         self.late: list[Late] = []
         self.digest = 0
+        self.dangers = 0
         for item in self.objects.items():
             self.digest ^= hash(item)
 
@@ -54,12 +66,14 @@ class Shelf:
         if name not in self.objects:
             self.objects[name] = content
             self.digest ^= hash((name, content))
+            self.dangers += name.startswith("log/")
         return self.objects[name] == content
 
     def delete(self, name: str) -> None:
         """Forget it."""
         if name in self.objects:
             self.digest ^= hash((name, self.objects.pop(name)))
+            self.dangers += 1
 
 
 class SharedStorage:
@@ -69,6 +83,8 @@ class SharedStorage:
 
     def __init__(self, shelf: Shelf, actor: Actor) -> None:
         self.url = "memory:"
+        self.backwards = False
+        """Whether listings come in the other order: the port promises none."""
         self._shelf = shelf
         self._actor = actor
 
@@ -114,7 +130,7 @@ class SharedStorage:
         found = [Stored(name, len(content)) for name, content in self._shelf.objects.items() if name.startswith(prefix)]
         if fate == STALE:
             found = [stored for stored in found if stored.name in self._shelf.first]
-        if fate == REVERSED:
+        if self.backwards != (fate == REVERSED):
             found.reverse()
         self._actor.note(*found)
         return iter(found)
@@ -138,5 +154,7 @@ class SharedStorage:
         self._actor.note(kind, name, fate in {None, WELL})
         if fate == REFUSED:
             raise DeniedError(f"{kind} {name}: the credentials have expired", hint="bring new ones")
+        if fate == BUSY:
+            raise StorageUnreachableError(f"{kind} {name}: slow down", hint="later", code="store-busy")
         if fate not in {None, WELL}:
             raise StorageError(f"{kind} {name}: time-out")
