@@ -9,9 +9,9 @@ from tests.explore.explorer import Budget, by_priorities, found, random_walk, re
 from tests.explore.scenes import SCENES, two_writers
 from tests.explore.stage import Stage
 
-SCHEDULES = 120
+SCHEDULES = 60
 """Of each kind in each scene: a few seconds. `make soak` goes on from there."""
-RANDOM = 10
+RANDOM = 5
 
 
 @pytest.fixture(autouse=True)
