@@ -39,11 +39,11 @@ soak: setup  ## everything at once against a shadow model, MINUTES=30 SEED=n (ro
 	.venv/bin/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 bench: setup  ## the figures, against the field; build/bench.json (root); ONLY=name,… for some
-	@deploy/setup/install-packages.sh bench
+	@deploy/setup/install-packages.sh bench s3
 	.venv/bin/python -m bench $(if $(ONLY),--only $(ONLY))
 
 bench-long: setup  ## the figures that take an hour and more; the same file and options (root)
-	@deploy/setup/install-packages.sh bench
+	@deploy/setup/install-packages.sh bench s3
 	.venv/bin/python -m bench --long $(if $(ONLY),--only $(ONLY))
 
 lock:  ## write the lock files anew from pyproject.toml; ARGS=--upgrade for newer versions

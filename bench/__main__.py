@@ -25,6 +25,7 @@ from bench.fleet import whole_fleet
 from bench.freeze import freezes
 from bench.increments import small_against_huge
 from bench.measure import WrongBytesError, say
+from bench.replicas import replicas
 from bench.same_again import same_again
 from bench.scattered import stored_for_scattered_writes
 from bench.second_machine import second_machine
@@ -42,6 +43,7 @@ MEASUREMENTS = (
     stored_for_scattered_writes,
     small_against_huge,
     freezes,
+    replicas,
 )
 LONG: tuple[Measurement, ...] = (whole_fleet,)
 """What takes more than minutes, or gigabytes that are kept."""

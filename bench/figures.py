@@ -36,6 +36,8 @@ TARGETS = {
     "restore.throughput_vs_borg": Target(unit="ratio", better="higher", goal=1.5),
     "restore.throughput_vs_best_peer": Target(unit="ratio", better="higher", goal=2.0),
     "restore.throughput_vs_limit": Target(unit="ratio", better="higher", goal=1.2),
+    "copy.link_use_150ms": Target(unit="ratio", better="higher", goal=0.85),
+    "copy.sent_vs_changed_100mib": Target(unit="ratio", better="lower", goal=1.1),
     "fleet.stored_vs_best_peer": Target(unit="ratio", better="lower", goal=0.85),
     "fleet.saved_percent": Target(unit="%", better="higher", goal=80),
     "memory.peak_mib": Target(unit="MiB", better="lower", goal=400),

@@ -1,7 +1,8 @@
 """Our side: Holdfast driven through its command line as a user drives it, with nothing but its defaults."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,30 @@ class Done:
     result: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    """A finished copy: what it took, and the points that it brought."""
+
+    timing: Timing
+    results: list[Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Holdfast:
-    """A repository with a cache of its own; both vanish with their home."""
+    """A repository with a cache of its own; both vanish with their home, unless the repository is at a `url`."""
 
     program: Path
     home: Path
+    url: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
-    def create(self) -> None:
-        self._run("repository", "create")
+    def create(self, *options: str | Path) -> None:
+        self._run("repository", "create", *options)
+
+    def copy_to(self, target: str, environment: Mapping[str, str]) -> Copied:
+        """Copy everything to another repository, which may need more to be reached."""
+        timing = self._run("copy", "run", self.repository, target, **environment)
+        return Copied(timing=timing, results=_end(timing)["results"])
 
     def back_up(self, image: Path) -> Timing:
         return self.back_up_image("image", image).timing
@@ -53,26 +69,37 @@ class Holdfast:
         return self.size_bytes()
 
     def size_bytes(self) -> int:
-        return size_of_tree(self._repository)
+        return size_of_tree(self.home / "repository")
 
     @property
-    def _repository(self) -> Path:
-        return self.home / "repository"
+    def repository(self) -> str:
+        """Where it is."""
+        return self.url or str(self.home / "repository")
 
     def _stream(self, *arguments: str | Path) -> Done:
         timing = self._run(*arguments)
-        end = json.loads(timing.output.splitlines()[-1])
-        if end.get("type") != "end" or len(end["results"]) != 1:
+        end = _end(timing)
+        if len(end["results"]) != 1:
             raise RunError(f"holdfast {arguments[0]} did not end with its one result: {timing.output[-2000:]}")
         return Done(timing=timing, result=end["results"][0])
 
-    def _run(self, *arguments: str | Path) -> Timing:
+    def _run(self, *arguments: str | Path, **more: str) -> Timing:
         environment = {
-            "HOLDFAST_REPOSITORY": str(self._repository),
+            "HOLDFAST_REPOSITORY": self.repository,
             "HOLDFAST_PASSPHRASE": "bench",
             "XDG_CACHE_HOME": str(self.home / "cache"),
+            **self.environment,
+            **more,
         }
         return run([self.program, *arguments, "--json"], environment=environment, accept=(_DONE, _DONE_WITH_WARNINGS))
+
+
+def _end(timing: Timing) -> dict[str, Any]:
+    """The last line of a stream."""
+    end: dict[str, Any] = json.loads(timing.output.splitlines()[-1])
+    if end.get("type") != "end":
+        raise RunError(f"a stream did not end: {timing.output[-2000:]}")
+    return end
 
 
 def require_incremental(done: Done) -> Done:

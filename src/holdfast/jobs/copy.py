@@ -130,14 +130,10 @@ def copy_planned(
 
 def _common(source: Repository, target: Repository, planned: PlannedPoint) -> Common | None:
     """What to build on, as both have it by now; None if one has deleted it, or if they are not the same after all."""
-    mine, theirs = (_find(each, planned.built_on) for each in (source, target))
+    mine, theirs = (each.log.state.points.get(planned.built_on or "") for each in (source, target))
     if mine is None or theirs is None or _likeness(mine) != _likeness(theirs):
         return None
     return Common(source=mine, target=theirs)
-
-
-def _find(repository: Repository, point_id: str | None) -> RestorePoint | None:
-    return next((point for point in repository.points() if point.id == point_id), None)
 
 
 def _likeness(point: RestorePoint) -> object:
