@@ -222,11 +222,11 @@ class Keyring:
             return same_epoch(state.keys, [*others, record_of(slot, label, now)])
 
         try:
-            self._decide(decide)
+            decided = self._decide(decide)
         except (ConflictError, KeyRemovedError, RefusedError):
             self._delete([number])
             raise
-        return next(each for each in self._log.state.keys.slots if each.number == number)
+        return next(each for each in decided.slots if each.number == number)
 
     def _put_next(self, secret: Secret, known: KeySet, *, may_sign: bool) -> Keys:
         """A slot under the first free number."""
@@ -250,10 +250,10 @@ class Keyring:
             return next_epoch(state.keys, left, new_epoch(state.keys.epoch + 1), self._keys.repository_id)
 
         self._log.signer.require()
-        return self._decide(decide)
+        return self._decide(decide).epoch
 
-    def _decide(self, decide: Callable[[State, datetime], Epoch]) -> int:
-        """Append a change of the set; the epoch it leads to. Raises KeyRemovedError if the slot in use is not in force.
+    def _decide(self, decide: Callable[[State, datetime], Epoch]) -> KeySet:
+        """Append a change of the set; what it leads to. Raises KeyRemovedError if the slot in use is not in force.
 
         A slot that was changed keeps the epoch's keys, so that backups under way come home; it decides nothing.
         """
@@ -264,7 +264,7 @@ class Keyring:
 
         appended = self._log.append(judge)
         assert not appended.void, appended.void
-        return appended.state.keys.epoch
+        return appended.state.keys
 
     def _delete(self, numbers: Iterable[int]) -> None:
         """Delete what opens nothing any more, as far as the storage lets us: the decision stands either way."""
