@@ -99,6 +99,17 @@ class StorageContract:
         storage.delete(name)
         assert [stored.name for stored in storage.list("")] == ["log/1"]
 
+    def test_what_is_deleted_while_it_is_listed_fails_nobody(self, storage: Storage) -> None:
+        names = {f"packs/ab/{number}" for number in range(50)}
+        for name in names:
+            storage.put(name, [b"content"])
+        listing = storage.list("packs/")
+        first = next(listing).name
+        for name in names - {first}:
+            storage.delete(name)
+        assert {stored.name for stored in listing} <= names
+        assert [stored.name for stored in storage.list("packs/")] == [first]
+
     def test_a_deleted_name_can_be_put_again(self, storage: Storage) -> None:
         storage.put("index/1", [b"first"])
         storage.delete("index/1")

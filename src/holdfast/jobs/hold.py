@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Final
 
-from holdfast.core.errors import HoldfastError, NotFoundError
+from holdfast.core.errors import ConflictError, DamagedError, HoldfastError, NotFoundError
 from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Progress
 from holdfast.repository import Repository, State
@@ -21,11 +21,19 @@ def held(repository: Repository, point: RestorePoint, progress: Progress) -> Ite
     """Hold a point until the context ends. Raises NotFoundError if it is purged by now.
 
     Where nothing can be written, on a read-only medium for instance, it is read without a hold: then a restore may end
-    with blocks that were collected meanwhile, never with wrong bytes.
+    with a ConflictError, since its point was collected meanwhile, never with wrong bytes.
     """
     name = _hold(repository, point, progress)
     try:
         yield
+    except DamagedError as error:
+        if point.id in repository.state().standings:
+            raise
+        raise ConflictError(
+            f"point {point.id} of {point.machine} was purged and collected while it was read",
+            hint="restore another point; one that is held or locked is not purged",
+            code="collected-meanwhile",
+        ) from error
     finally:
         if name and repository.log.signer.may_sign:
             release = Release(points=[point.id], holds=[name])

@@ -157,16 +157,25 @@ class Survey:
 
     def _load_index(self) -> None:
         """Take in index objects that have appeared. What a damaged one lists counts as not listed."""
+        vanished: set[str] = set()
+        while not vanished >= (missing := self._missing_after_load()):
+            vanished |= missing  # replaced by others, which the listing may not have shown: look again
+        self._number_packs()
+
+    def _missing_after_load(self) -> set[str]:
+        """Read index objects that are new. Returns those that were listed and could not be found any more."""
+        missing = set()
         for name, size in [each for each in self._storage.list("index/") if each.name not in self.index_objects]:
             try:
                 _, packs = decode_index_object(self._keys, self._storage.get(name), name)
             except ObjectMissingError:
+                missing.add(name)
                 continue
             except (DamagedError, StorageError):
                 packs = []
             self.index_objects[name] = IndexObject(size, tuple(pack.name for pack in packs))
             self.records.index.add(packs)
-        self._number_packs()
+        return missing
 
     def _look_into(self, names: Collection[str]) -> None:
         for name in (self.stored.keys() & set(names)) - self.numbers.keys():

@@ -134,7 +134,8 @@ class LocalDirectory:
                     folders[:] = [name for name in folders if name != _DRAFTS]
                 for name in names:
                     file = Path(folder, name)
-                    yield Stored(file.relative_to(self.path).as_posix(), file.stat().st_size)
+                    with suppress(FileNotFoundError):  # deleted since its folder was read
+                        yield Stored(file.relative_to(self.path).as_posix(), file.stat().st_size)
 
     def _draft(self, parts: Sequence[Bytes], verify_share: float) -> "_Draft":
         draft = _Draft(self._drafts())
