@@ -36,6 +36,9 @@ def restore_disk(repository: Repository, disk: PointDisk, target: TargetDisk, *,
     repository.records.load_index()
     try:
         stored = repository.open_disk(disk.root)
+        if stored.size_bytes != disk.size_bytes:
+            message = f"disk {disk.name}: its tree is of {stored.size_bytes} bytes, its point says {disk.size_bytes}"
+            raise DamagedError(message, hint="run `holdfast repository check`", code="not-a-node")
         return _Restore(repository, disk, stored, target, progress).run()
     except BlockMissingError as error:
         message = f"disk {disk.name}: its map of blocks is damaged: {error.message}"

@@ -24,8 +24,8 @@ class Cut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How disks are cut into segments (docs/format.md, section Cutting). Sizes in bytes or blocks as named."""
 
     algorithm: str = _CUT_ALGORITHM
-    block_bytes: int = 4096
-    region_bytes: int = 4 * 1024 * 1024
+    block_bytes: Annotated[int, msgspec.Meta(ge=64, le=64 * 1024, multiple_of=8)] = 4096
+    region_bytes: Annotated[int, msgspec.Meta(ge=64, le=64 * 1024 * 1024)] = 4 * 1024 * 1024
     minimum_blocks: Annotated[int, msgspec.Meta(ge=1)] = 8
     boundary_bits: Annotated[int, msgspec.Meta(ge=1, le=16)] = 3
     maximum_blocks: Annotated[int, msgspec.Meta(ge=1, le=64)] = 64
@@ -84,12 +84,20 @@ def decode(blob: bytes, name: str) -> tuple[Config, bytes, str]:
         if version != FORMAT:
             raise newer_format(f"{name} says format {version}, this program reads format {FORMAT}")
         config = msgspec.json.decode(body, type=Config)
+        _require_plausible(config.cut)
     except (msgspec.MsgspecError, RecursionError) as error:
         message = f"{name} is damaged: {error}"
         raise DamagedError(message, hint="run `holdfast repository check`", code="object-damaged") from error
     if unknown := sorted({*config.features.read} - _KNOWN_FEATURES):
         raise newer_format(f"reading this repository needs features unknown here: {', '.join(unknown)}")
     return config, body, envelope.mac
+
+
+def _require_plausible(cut: Cut) -> None:
+    """Raise msgspec.ValidationError unless a region is of whole blocks, as many as a leaf can number."""
+    blocks, rest = divmod(cut.region_bytes, cut.block_bytes)
+    if rest or not cut.minimum_blocks <= cut.maximum_blocks or blocks >= 1 << 16:
+        raise msgspec.ValidationError("the sizes of blocks, segments and regions do not fit together")
 
 
 def require_writable(config: Config) -> None:

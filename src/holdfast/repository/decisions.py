@@ -14,6 +14,7 @@ import msgspec
 
 from holdfast.core.point import RestorePoint
 from holdfast.repository.keys import SlotKind
+from holdfast.repository.plausible import require_plausible
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -197,4 +198,6 @@ def decode_body(kind: str, plain: bytes, number: int) -> Entry:
     """The entry that this JSON is the body of. Raises msgspec.MsgspecError, RecursionError."""
     stamp = msgspec.json.decode(plain, type=_Stamp)
     body: Body = msgspec.json.decode(plain, type=KINDS[kind])
+    for point in body.points if isinstance(body, Commit) else ():
+        require_plausible(point)
     return Entry(number=number, at=stamp.at or UNKNOWN_TIME, by=stamp.by, body=body)

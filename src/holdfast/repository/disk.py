@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from holdfast.core.errors import DamagedError
 from holdfast.core.extents import Extent
 from holdfast.repository.config import Cut
 from holdfast.repository.cut import Piece
 from holdfast.repository.keys import Keys
-from holdfast.repository.nodes import decode_leaf, decode_root, leaf_columns
+from holdfast.repository.nodes import decode_leaf, decode_root, depth_of, leaf_columns
 from holdfast.repository.reading import Layout
 from holdfast.repository.records import Records
 from holdfast.repository.tree import LeafChange, RegionLeaf, differences, leaves, leaves_at
@@ -23,6 +24,9 @@ class StoredDisk:
         self._block = cut.block_bytes
         self._region = cut.region_bytes
         self.root = decode_root(self.read_node(root))
+        self._regions = -(-self.root.size_bytes // self._region)
+        if self.root.depth != depth_of(self.root.size_bytes, self._region):
+            raise _too_large("tree")
 
     @property
     def region_bytes(self) -> int:
@@ -39,8 +43,11 @@ class StoredDisk:
         return self._records.read(node, self._keys.node_id_key)
 
     def leaves(self) -> Iterator[RegionLeaf]:
-        """Leaves of the regions that hold data, in order."""
-        return leaves(self.root, self.read_node)
+        """Leaves of the regions that hold data, in order. Raises DamagedError."""
+        for row in leaves(self.root, self.read_node):
+            if row.region >= self._regions:
+                raise _too_large("tree")
+            yield row
 
     def leaves_at(self, regions: list[int]) -> Iterator[RegionLeaf]:
         """The leaves of these ascending regions."""
@@ -55,14 +62,21 @@ class StoredDisk:
         return decode_leaf(self.read_node(leaf), self._region // self._block) if leaf else []
 
     def layout(self, region: int, leaf: bytes) -> Layout:
-        """The segments of a leaf, and where each belongs: whole blocks, but never past the disk's end."""
+        """The segments of a leaf, and where each belongs: whole blocks, but never past the disk's end.
+
+        Raises DamagedError.
+        """
         columns = leaf_columns(self.read_node(leaf), self._region // self._block)
         starts = region * self._region + columns.starts * self._block
+        if len(starts) and starts[-1] >= self.size_bytes:
+            raise _too_large("leaf")
         return Layout(columns.ids, starts, np.minimum(columns.blocks * self._block, self.size_bytes - starts))
 
     def extent(self, region: int, piece: Piece) -> Extent:
-        """The bytes of the disk that a piece holds: whole blocks, but never past the disk's end."""
+        """The bytes of the disk that a piece holds: whole blocks, but never past its end. Raises DamagedError."""
         start = region * self._region + piece.start * self._block
+        if start >= self.size_bytes:
+            raise _too_large("leaf")
         return Extent(start, min(start + piece.blocks * self._block, self.size_bytes))
 
     def read(self, offset: int, length: int) -> bytes:
@@ -82,3 +96,7 @@ class StoredDisk:
     def read_all(self) -> bytes:
         """The whole disk: for small ones."""
         return self.read(0, self.size_bytes)
+
+
+def _too_large(kind: str) -> DamagedError:
+    return DamagedError(f"a {kind} reaches past the end of its disk", code="not-a-node")

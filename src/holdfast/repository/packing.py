@@ -15,6 +15,7 @@ from holdfast.repository.keys import SALT_BYTES, Keys
 from holdfast.repository.nodes import ID_BYTES
 from holdfast.repository.packs import (
     HEADER,
+    MAXIMUM_RECORD_BYTES,
     RECORD_HEAD,
     RECORD_MAGIC,
     RECORD_ROW,
@@ -31,7 +32,6 @@ from holdfast.repository.packs import (
     seal_table,
     sealed_table_bytes,
 )
-from holdfast.repository.records import MAXIMUM_RECORD_BYTES
 from holdfast.repository.storage.port import Bytes
 
 PACK_BYTES: Final = 32 * 1024 * 1024

@@ -35,6 +35,9 @@ Read = Callable[[int, int], bytes]
 DATA: Final[PackType] = 1
 NODES: Final[PackType] = 2
 TAG_BYTES: Final = 16
+MAXIMUM_RECORD_BYTES: Final = 256 * 1024
+MAXIMUM_PACKED_BYTES: Final = 2 * MAXIMUM_RECORD_BYTES
+"""No compressor makes what cannot be compressed as much larger as this."""
 HEADER: Final = struct.Struct("<8s16sIB3x32s")
 RECORD_HEAD: Final = struct.Struct("<4sIII")
 RECORD_MAGIC: Final = b"HFrc"
@@ -146,9 +149,19 @@ def decode_table(plain: bytes, at: int = 0) -> tuple[PackTable, int]:
     except (ValueError, struct.error) as error:
         raise DamagedError(f"a pack's table is cut off: {error}", code="object-damaged") from error
     table = PackTable(rows, ids, sizes)
-    if int(rows["segments"].sum(dtype=np.int64)) != segments:
+    if not _is_plausible(table):
         raise DamagedError("a pack's table contradicts itself", code="object-damaged")
     return table, at
+
+
+def _is_plausible(table: PackTable) -> bool:
+    """Whether the columns fit together, and no record is empty, or larger than any can be: each is read into memory."""
+    rows = table.records
+    if not len(rows) or not rows["segments"].all() or int(table.firsts[-1]) != len(table.ids):
+        return False
+    plain = np.diff(table.ends[table.firsts])
+    largest = max(int(rows["packed"].max()), int(rows["plain"].max()))
+    return bool((plain == rows["plain"]).all()) and largest <= MAXIMUM_PACKED_BYTES
 
 
 def record_context(

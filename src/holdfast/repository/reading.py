@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from holdfast.core.errors import DamagedError, HoldfastError
 from holdfast.repository.index import Index
-from holdfast.repository.packs import Pack
-from holdfast.repository.records import MAXIMUM_RECORD_BYTES, Records
+from holdfast.repository.packs import MAXIMUM_RECORD_BYTES, Pack
+from holdfast.repository.records import Records
 
 _JOINED_GAP_BYTES: Final = 128 * 1024
 _RUN_BYTES: Final = 4 * 1024 * 1024

@@ -17,7 +17,16 @@ from holdfast.core.errors import DamagedError, HoldfastError
 from holdfast.repository.cache import RunFiles
 from holdfast.repository.index import Index, decode_index_object
 from holdfast.repository.keys import Keys
-from holdfast.repository.packs import TAG_BYTES, Pack, nonce, open_table, pack_name, record_context
+from holdfast.repository.packs import (
+    MAXIMUM_PACKED_BYTES,
+    MAXIMUM_RECORD_BYTES,
+    TAG_BYTES,
+    Pack,
+    nonce,
+    open_table,
+    pack_name,
+    record_context,
+)
 from holdfast.repository.storage.port import (
     MAXIMUM_OBJECT_BYTES,
     ObjectMissingError,
@@ -26,7 +35,6 @@ from holdfast.repository.storage.port import (
     Stored,
 )
 
-MAXIMUM_RECORD_BYTES: Final = 256 * 1024
 _CACHE_BYTES: Final = 16 * 1024 * 1024
 _SEALERS: Final = 64
 
@@ -242,7 +250,7 @@ class _Scratch(threading.local):
 
     def __init__(self) -> None:
         self.decompressor = zstandard.ZstdDecompressor()
-        self.frame = memoryview(bytearray(2 * MAXIMUM_RECORD_BYTES))
+        self.frame = memoryview(bytearray(MAXIMUM_PACKED_BYTES))
 
 
 def pack_from_storage(storage: Storage, keys: Keys, stored: Stored) -> Pack:

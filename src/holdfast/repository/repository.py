@@ -34,6 +34,8 @@ from holdfast.repository.storage.port import ObjectMissingError, Storage, Storag
 from holdfast.repository.writer import Attempt
 
 DEFAULT_VERIFY_SHARE: Final = 0.05
+_LARGEST_BLOB_BYTES: Final = 64 * 1024 * 1024
+"""Definitions and firmware variables are read into memory. The largest that QEMU knows are a few MiB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +118,11 @@ class Repository:
         return StoredDisk(self.records, self.keys, self.config.cut, bytes.fromhex(root))
 
     def read_blob(self, blob_id: str) -> bytes:
-        """A definition or firmware variables: small things are stored as disks are."""
-        return self.open_disk(blob_id).read_all()
+        """A definition or firmware variables: small things are stored as disks are. Raises DamagedError."""
+        blob = self.open_disk(blob_id)
+        if blob.size_bytes > _LARGEST_BLOB_BYTES:
+            raise DamagedError(f"{blob_id} is {blob.size_bytes} bytes large, no definition is", code="not-a-node")
+        return blob.read_all()
 
     def begin(self, verify_share: float = DEFAULT_VERIFY_SHARE) -> Attempt:
         """Begin to write. The log is read before the index is loaded: nothing later can be relied on unseen.

@@ -115,7 +115,8 @@ class Reach:
     def _covered(self, disk: StoredDisk, level: int, region: int) -> Extent:
         """The bytes of a disk below a node of this level that begins at `region`."""
         step = self._config.cut.region_bytes
-        return Extent(region * step, min((region + FAN_OUT**level) * step, disk.size_bytes))
+        start = min(region * step, disk.size_bytes)
+        return Extent(start, min((region + FAN_OUT**level) * step, disk.size_bytes))
 
     def _note_unlisted(self, ids: Sequence[bytes]) -> None:
         """A point needs these: where only packs without an index object hold one, one that listed them is lost.
