@@ -309,16 +309,23 @@ def require_void(log: Log, forger: Log, body: Body) -> None:
         assert (void.kind, void.point, void.why) == (body.kind, None, "not signed with the repository's key")
 
 
-def test_a_genuine_signature_does_not_serve_for_another_entry(log: Log) -> None:
+def test_a_genuine_signature_does_not_serve_for_another_entry_that_says_the_same(log: Log) -> None:
     """The signed text binds the entry's line, hence its number and the hash of the entry before."""
-    signature = log.signer.sign(b"holdfast 1 entry " + KEYS.repository_id + b"another line\n{}")
+    seen: list[bytes] = []
 
-    class Replayed(Signer):
+    class Recording(Signer):
         def sign(self, message: bytes) -> bytes:
-            return signature
+            seen.append(super().sign(message))
+            return seen[0]
 
-    decide(Log(log._storage, KEYS, Replayed(PUBLIC_KEY, KEYS.signing_seed)), Forget(points=["a"]))
-    assert list(log.read().points) == ["a"]
+    log.signer = Recording(PUBLIC_KEY, KEYS.signing_seed)
+    decide(log, Forget(points=["a"]))
+    assert list(log.state.trash) == ["a"]
+    decide(log, Undelete(points=["a"]))
+    decide(log, Forget(points=["a"]))
+    assert seen[0] != seen[1]
+    assert list(log.state.points) == ["a"]
+    assert [void.kind for void in log.state.voids] == ["forget"]
 
 
 @pytest.mark.parametrize("body", SIGNED, ids=lambda body: body.kind)
