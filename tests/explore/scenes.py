@@ -6,7 +6,7 @@ from typing import Final
 from holdfast.repository.decisions import Forget, Purge, Undelete
 from tests.explore.actors import Cast
 from tests.explore.alone import each_actor_alone
-from tests.explore.stage import Choose, Move, Stage, play
+from tests.explore.stage import DIES, Choose, Move, Stage, play
 
 
 def two_writers() -> Stage:
@@ -39,6 +39,15 @@ def writer_and_collector() -> Stage:
     cast = Cast()
     _with_garbage(cast)
     cast.backs_up("web", "AD")
+    cast.collects("collector")
+    return cast.stage()
+
+
+def new_writer_and_collector() -> Stage:
+    """A writer of which nothing is known yet: while it writes, its packs are nobody's."""
+    cast = Cast()
+    _with_garbage(cast)
+    cast.backs_up("web", "DE")
     cast.collects("collector")
     return cast.stage()
 
@@ -90,6 +99,11 @@ def _interrupted_before_its_first_put() -> Choose:
     return choose
 
 
+def _dying_before_the_first_delete(_number: int, moves: Sequence[Move], _state: int) -> int:
+    dies = [at for at, move in enumerate(moves) if move.fate == DIES]
+    return dies[0] if dies and moves[0].kind == "delete" else 0
+
+
 def two_copies() -> Stage:
     """Of everything there are two copies, since two writers did not know of each other.
 
@@ -105,6 +119,20 @@ def two_copies() -> Stage:
     cast = Cast(history=before.history(interleaved.objects))
     cast.collects("first")
     cast.collects("second", backwards=True)
+    return cast.stage()
+
+
+def writer_among_leftovers() -> Stage:
+    """A writer that needs what a collector has condemned, which died before it deleted anything."""
+    before = Cast()
+    _with_garbage(before)
+    before.collects("dead")
+    with each_actor_alone():
+        left = play(before.stage(), _dying_before_the_first_delete)
+    assert left.wrong is None, str(left)
+    cast = Cast(history=before.history(left.objects))
+    cast.backs_up("web", "AD")
+    cast.collects("collector")
     return cast.stage()
 
 
@@ -125,10 +153,12 @@ SCENES: Final[Mapping[str, Callable[[], Stage]]] = {
         two_writers,
         writer_and_reader,
         writer_and_collector,
+        new_writer_and_collector,
         increment_and_collector,
         writer_and_two_collectors,
         two_collectors,
         two_copies,
+        writer_among_leftovers,
         undelete_and_collector,
     )
 }

@@ -1,23 +1,216 @@
-"""Rules that one function of the program keeps: without that function, the explorer finds what is lost."""
+"""Rules that one function of the program keeps: with another in its place, the explorer finds what is lost."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from typing import Any, NamedTuple
 
 import pytest
 
+from holdfast.repository.collect.marking import Marking
+from holdfast.repository.collect.run import Collector
 from holdfast.repository.collect.survey import Survey
 from holdfast.repository.collect.verdict import Verdict
-from holdfast.repository.index import Index
+from holdfast.repository.index import Index, Pack
 from holdfast.repository.log import Log, entry_name
 from holdfast.repository.packing import SealedPack
-from holdfast.repository.records import Records
+from holdfast.repository.records import BlockMissingError, Records
+from holdfast.repository.reliance import Reliance
 from holdfast.repository.state import Standing
 from holdfast.repository.storage.port import ObjectExistsError, StorageError
-from holdfast.repository.uploading import Uploader
+from holdfast.repository.writer import Attempt
+from tests.explore import scenes
 from tests.explore.alone import InlineUploader, each_actor_alone
 from tests.explore.explorer import Budget, found, shrunk
-from tests.explore.scenes import two_collectors, two_copies, two_writers, undelete_and_collector
-from tests.explore.stage import Record, Stage
+from tests.explore.stage import Stage
+
+LOST = "cannot be restored"
+GARBAGE = "garbage is never deleted"
+MISSED = "no good copy of block"
+"""Somebody notices, at the latest: what is only in condemned packs is rescued by the next collection."""
+
+take_off_the_list = Survey._list_packs
+condemn = Collector._condemn
+mark = Marking.mark
+note_published = Attempt._published
+
+
+def taken_for_failed(log: Log, number: int, blob: bytes) -> bool:
+    try:
+        log._storage.put(entry_name(number), [blob])
+    except (ObjectExistsError, StorageError):
+        return False
+    return True
+
+
+def taken_for_its_own(log: Log, number: int, blob: bytes) -> bool:
+    with suppress(ObjectExistsError):
+        log._storage.put(entry_name(number), [blob])
+    return True
+
+
+def listed_first(uploader: InlineUploader, sealed: SealedPack) -> None:
+    uploader._publish([sealed.pack])
+    uploader.put(sealed.pack.object, list(sealed.parts))
+
+
+def own_packs_not_noted(attempt: Attempt, name: str, packs: list[Pack]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Reliance, "note", lambda _self, _packs: None)
+        note_published(attempt, name, packs)
+
+
+def leaf_taken_for_all_it_maps(attempt: Attempt, leaf: bytes) -> bool:
+    return bool(attempt._is_known([leaf], attempt.keys.node_id_key)[0])
+
+
+def only_listed(survey: Survey) -> None:
+    take_off_the_list(survey)
+    survey.stored = {name: size for name, size in survey.stored.items() if name in survey.numbers}
+
+
+def only_uncondemned(survey: Survey) -> None:
+    take_off_the_list(survey)
+    survey.stored = {name: size for name, size in survey.stored.items() if name not in survey.state.condemned}
+
+
+def what_is_there(marking: Marking, roots: Sequence[bytes]) -> None:
+    for root in roots:
+        with suppress(BlockMissingError):
+            mark(marking, [root])
+
+
+def deleting_first(collector: Collector, verdict: Verdict) -> None:
+    for name in verdict._marks:
+        collector._delete(f"packs/{name[:2]}/{name}", 0)
+    condemn(collector, verdict)
+
+
+def always(*_: object) -> bool:
+    return True
+
+
+def nothing(*_: object) -> None:
+    pass
+
+
+class Removal(NamedTuple):
+    """A rule, the functions that keep it, what is in their places, and where the loss shows."""
+
+    rule: str
+    without: Sequence[tuple[Any, str, Callable[..., object]]]
+    scene: Callable[[], Stage]
+    budget: Budget
+    shows: str
+
+
+ONE = Budget(preemptions=1)
+REMOVALS = (
+    Removal(
+        "a put whose outcome is unknown is sent again",
+        [(Log, "_put", taken_for_failed)],
+        scenes.two_writers,
+        Budget(faults=1),
+        "a writer has committed twice",
+    ),
+    Removal(
+        "an entry that is there is compared",
+        [(Log, "_put", taken_for_its_own)],
+        scenes.two_writers,
+        ONE,
+        "reports a point that the log does not know",
+    ),
+    Removal(
+        "a pack is durable before it is listed, and who begins looks whether it is",
+        [(InlineUploader, "hand_over", listed_first), (Records, "lost_packs", lambda _records: [])],
+        scenes.two_writers,
+        Budget(faults=1),
+        LOST,
+    ),
+    Removal(
+        "what was relied on is checked at commit",
+        [(Reliance, "holds", always)],
+        scenes.writer_and_collector,
+        ONE,
+        LOST,
+    ),
+    Removal(
+        "own packs are checked at commit",
+        [(Attempt, "_published", own_packs_not_noted)],
+        scenes.new_writer_and_collector,
+        ONE,
+        LOST,
+    ),
+    Removal(
+        "the parent is live at every entry that condemns",
+        [("holdfast.mover.backup", "kept_since", always)],
+        scenes.increment_and_collector,
+        ONE,
+        LOST,
+    ),
+    Removal(
+        "a known leaf says nothing of what it maps",
+        [(Attempt, "relies_on_leaf", leaf_taken_for_all_it_maps)],
+        scenes.writer_and_two_collectors,
+        ONE,
+        LOST,
+    ),
+    Removal(
+        "condemned packs are never a hit",
+        [(Index, "drop", nothing)],
+        scenes.writer_among_leftovers,
+        Budget(),
+        MISSED,
+    ),
+    Removal(
+        "the copy that stays is in no condemned pack",
+        [(Index, "drop", nothing)],
+        scenes.two_copies,
+        ONE,
+        MISSED,
+    ),
+    Removal(
+        "a plan is judged again after a lost race",
+        [(Verdict, "_follow", nothing)],
+        scenes.writer_and_collector,
+        ONE,
+        MISSED,
+    ),
+    Removal(
+        "a live id without a copy stops the pass",
+        [(Marking, "mark", what_is_there)],
+        scenes.writer_and_collector,
+        Budget(faults=1),
+        LOST,
+    ),
+    Removal(
+        "condemned before deleted",
+        [(Collector, "_condemn", deleting_first)],
+        scenes.writer_and_collector,
+        ONE,
+        LOST,
+    ),
+    Removal(
+        "packs that no index object lists are looked for",
+        [(Survey, "_list_packs", only_listed)],
+        scenes.two_writers,
+        Budget(faults=1),
+        GARBAGE,
+    ),
+    Removal(
+        "what a dead collector left is looked for",
+        [(Survey, "_list_packs", only_uncondemned)],
+        scenes.two_collectors,
+        Budget(faults=1),
+        GARBAGE,
+    ),
+    Removal(
+        "a purge of a point that is not in the trash is void",
+        [(Standing, "why_not_purged", Standing.why_kept)],
+        scenes.undelete_and_collector,
+        Budget(),
+        "purged all the same",
+    ),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -26,103 +219,16 @@ def alone() -> Iterator[None]:
         yield
 
 
-def failure_of(stage: Stage, budget: Budget) -> Record:
-    """The smallest schedule that fails; there must be one."""
-    outcome = found(stage, budget)
+@pytest.mark.parametrize("removal", REMOVALS, ids=lambda removal: removal.rule.replace(" ", "-"))
+def test_each_rule_of_the_real_code_is_needed(removal: Removal, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = removal.scene()
+    for where, name, instead in removal.without:
+        if isinstance(where, str):
+            monkeypatch.setattr(f"{where}.{name}", instead)
+        else:
+            monkeypatch.setattr(where, name, instead)
+    outcome = found(stage, removal.budget)
     assert outcome.failure, f"nothing goes wrong in {outcome.schedules} schedules"
-    return shrunk(stage, outcome.failure)
-
-
-def test_a_put_taken_for_failed_is_found_to_commit_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    def put(self: Log, number: int, blob: bytes) -> bool:
-        try:
-            self._storage.put(entry_name(number), [blob])
-        except (ObjectExistsError, StorageError):
-            return False
-        return True
-
-    monkeypatch.setattr(Log, "_put", put)
-    record = failure_of(two_writers(), Budget(faults=1))
-    assert record.wrong == "a writer has committed twice", str(record)
-    assert sum(bool(choice) for choice in record.choices) == 1, str(record)
-
-
-def test_an_entry_taken_for_its_own_is_found_to_report_what_is_not_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def put(self: Log, number: int, blob: bytes) -> bool:
-        with suppress(ObjectExistsError):
-            self._storage.put(entry_name(number), [blob])
-        return True
-
-    monkeypatch.setattr(Log, "_put", put)
-    record = failure_of(two_writers(), Budget(preemptions=1))
-    assert record.wrong
-    assert "reports a point that the log does not know" in record.wrong, str(record)
-
-
-def test_an_index_object_put_too_early_is_found_to_lose_a_point_if_nobody_looks_for_the_pack(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def hand_over(self: Uploader, sealed: SealedPack) -> None:
-        self._publish([sealed.pack])
-        self.put(sealed.pack.object, list(sealed.parts))
-
-    monkeypatch.setattr(InlineUploader, "hand_over", hand_over)
-    monkeypatch.setattr(Records, "lost_packs", lambda _self: [])
-    record = failure_of(two_writers(), Budget(faults=1))
-    assert record.wrong
-    assert "cannot be restored" in record.wrong, str(record)
-
-
-def test_packs_that_no_index_object_lists_are_garbage_for_ever_if_nobody_looks_for_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    look = Survey._list_packs
-
-    def only_listed(self: Survey) -> None:
-        look(self)
-        self.stored = {name: size for name, size in self.stored.items() if name in self.numbers}
-
-    monkeypatch.setattr(Survey, "_list_packs", only_listed)
-    record = failure_of(two_writers(), Budget(faults=1))
-    assert record.wrong
-    assert "garbage is never deleted" in record.wrong, str(record)
-
-
-def test_what_a_dead_collector_has_left_is_garbage_for_ever_if_nobody_looks_for_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    look = Survey._list_packs
-
-    def only_uncondemned(self: Survey) -> None:
-        look(self)
-        self.stored = {name: size for name, size in self.stored.items() if name not in self.state.condemned}
-
-    monkeypatch.setattr(Survey, "_list_packs", only_uncondemned)
-    record = failure_of(two_collectors(), Budget(faults=1))
-    assert record.wrong
-    assert "garbage is never deleted" in record.wrong, str(record)
-
-
-def test_a_copy_in_a_condemned_pack_taken_for_one_that_stays_is_found_to_lose_a_point(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(Index, "drop", lambda _self, _names: None)
-    record = failure_of(two_copies(), Budget(faults=1))
-    assert record.wrong
-    assert "cannot be restored" in record.wrong, str(record)
-
-
-def test_a_plan_that_is_not_judged_again_after_a_lost_race_is_found_to_lose_a_point(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(Verdict, "_follow", lambda _self, _state: None)
-    record = failure_of(two_copies(), Budget(preemptions=1))
-    assert record.wrong
-    assert "no good copy of block" in record.wrong, str(record)
-
-
-def test_a_purge_that_came_too_late_is_found_to_break_a_promise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Standing, "why_not_purged", Standing.why_kept)
-    record = failure_of(undelete_and_collector(), Budget())
-    assert record.wrong
-    assert "purged all the same" in record.wrong, str(record)
+    smallest = shrunk(stage, outcome.failure)
+    assert smallest.wrong
+    assert removal.shows in smallest.wrong, str(smallest)
