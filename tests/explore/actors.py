@@ -8,7 +8,7 @@ from holdfast.core.errors import HoldfastError
 from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Silence
 from holdfast.mover import BackupOutcome, Care
-from holdfast.repository import CollectionReport, MemoryStorage, Repository, open_repository
+from holdfast.repository import CollectionReport, MemoryStorage, Repository, Storage, open_repository
 from holdfast.repository.decisions import Body, Entry, Undelete
 from holdfast.repository.log import Appended
 from tests.explore.alone import START, Ticking
@@ -18,6 +18,7 @@ from tests.explore.turns import Actor
 from tests.support.decisions import decide
 from tests.support.disks import changed, whole
 from tests.support.repositories import PASSPHRASE, SMALL_CUT, back_up_disks, new_repository, restored
+from tests.support.storage import RecordingStorage
 
 BLOCK = 4096
 UNPROVED: Final = Care(proof_rounds=0)
@@ -74,10 +75,9 @@ class Cast:
 
     def acts(self, name: str, work: Callable[[Repository], object], *, clock_jump: timedelta = timedelta()) -> None:
         """Somebody who has the repository open from the beginning, and has read nothing yet."""
-        config, keys = self._repository.config, self._repository.keys
 
         def role(storage: SharedStorage) -> object:
-            repository = Repository(storage, config, keys)
+            repository = self._seen_through(storage)
             repository.log.clock = Ticking(START + clock_jump)
             return work(repository)
 
@@ -134,31 +134,28 @@ class Cast:
 
     def _judge_store(self, shelf: Shelf) -> Verdict:
         """If all die now: every point that is not purged restores exactly, and nobody has committed twice."""
-        state = _opened(shelf.objects).state()
-        if any(void.kind == "commit" for void in state.voids):
+        repository = self._alone_with(shelf.objects)
+        if any(void.kind == "commit" for void in repository.state().voids):
             return "a writer has committed twice"
-        return self._lost(shelf.objects)
+        return self._lost(repository)
 
     def _judge_end(self, shelf: Shelf) -> Verdict:
-        """A collector that runs alone, twice, leaves no pack that is not needed, and no point that lacks one."""
+        """A collector that runs alone, twice, leaves no pack that nobody reads, and no point that lacks one."""
         left = MemoryStorage()
         left.objects.update(shelf.objects)
         try:
             for _ in range(2):
-                open_repository(left, PASSPHRASE).collector(Silence()).run()
+                self._seen_through(left).collector(Silence()).run()
         except HoldfastError as error:
             return f"a quiet collection fails: {error}"
-        if wrong := self._lost(left.objects):
+        watched = RecordingStorage(left)
+        if wrong := self._lost(self._seen_through(watched)):
             return f"after a quiet collection {wrong}"
-        for name in [name for name in left.objects if name.startswith("packs/")]:
-            without = {other: content for other, content in left.objects.items() if other != name}
-            if self._lost(without) is None:
-                return f"garbage is never deleted: {name}"
-        return None
+        garbage = {name for name in left.objects if name.startswith("packs/")} - set(watched.names("read", "packs/"))
+        return f"garbage is never deleted: {', '.join(sorted(garbage))}" if garbage else None
 
-    def _lost(self, objects: Mapping[str, bytes]) -> Verdict:
-        """The first point that does not restore exactly for somebody who reads alone."""
-        repository = _opened(objects)
+    def _lost(self, repository: Repository) -> Verdict:
+        """The first point that does not restore exactly."""
         for standing in repository.state().standings.values():
             machine = standing.point.machine
             try:
@@ -168,8 +165,18 @@ class Cast:
                 return f"the point of {machine} cannot be restored: {error}"
         return None
 
+    def _seen_through(self, storage: Storage) -> Repository:
+        """By somebody who has the keys and knows nothing yet."""
+        return Repository(storage, self._repository.config, self._repository.keys)
+
+    def _alone_with(self, objects: Mapping[str, bytes]) -> Repository:
+        """By somebody who is alone with these objects."""
+        storage = MemoryStorage()
+        storage.objects.update(objects)
+        return self._seen_through(storage)
+
     def _judge_actors(self, shelf: Shelf, actors: Sequence[Actor]) -> Verdict:
-        state = _opened(shelf.objects).state()
+        state = self._alone_with(shelf.objects).state()
         for actor in actors:
             if actor.error and not actor.spoilt and actor.error.code not in self._may_fail:
                 return f"{actor.name} fails although all went well: {actor.error}"
@@ -181,9 +188,3 @@ class Cast:
                 case _:
                     pass
         return None
-
-
-def _opened(objects: Mapping[str, bytes]) -> Repository:
-    storage = MemoryStorage()
-    storage.objects.update(objects)
-    return open_repository(storage, PASSPHRASE)
