@@ -24,6 +24,7 @@ from bench.figures import TARGETS, Figure, Measurement
 from bench.fleet import whole_fleet
 from bench.freeze import freezes
 from bench.increments import small_against_huge
+from bench.keyless import keyless_check
 from bench.measure import WrongBytesError, say
 from bench.replicas import replicas
 from bench.same_again import same_again
@@ -39,6 +40,7 @@ MEASUREMENTS = (
     full_of_a_guest,
     against_peers,
     same_again,
+    keyless_check,
     second_machine,
     stored_for_scattered_writes,
     small_against_huge,

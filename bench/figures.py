@@ -40,6 +40,7 @@ TARGETS = {
     "copy.sent_vs_changed_100mib": Target(unit="ratio", better="lower", goal=1.1),
     "fleet.stored_vs_best_peer": Target(unit="ratio", better="lower", goal=0.85),
     "fleet.saved_percent": Target(unit="%", better="higher", goal=80),
+    "check.keyless_vs_b3sum": Target(unit="ratio", better="higher", goal=0.7),
     "memory.peak_mib": Target(unit="MiB", better="lower", goal=400),
     "freeze.median_ms": Target(unit="ms", better="lower"),
     "freeze.max_ms": Target(unit="ms", better="lower"),

@@ -71,6 +71,11 @@ class Holdfast:
     def size_bytes(self) -> int:
         return size_of_tree(self.home / "repository")
 
+    def check_by_name(self) -> Timing:
+        """Without the passphrase."""
+        environment = {"HOLDFAST_REPOSITORY": self.repository, "XDG_CACHE_HOME": str(self.home / "cache")}
+        return run([self.program, "repository", "check", "--level", "keyless", "--json"], environment=environment)
+
     @property
     def repository(self) -> str:
         """Where it is."""

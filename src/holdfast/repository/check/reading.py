@@ -12,8 +12,8 @@ from blake3 import blake3
 
 from holdfast.repository.storage.port import MAXIMUM_OBJECT_BYTES, Storage, StorageError, Stored
 
-_STEP_BYTES: Final = 1024 * 1024
-"""Small enough to be hashed out of the processor's cache, large enough to be one request of an object storage's."""
+_STEP_BYTES: Final = 4 * 1024 * 1024
+"""Small enough to be hashed out of a processor's cache, large enough for one request to an object storage."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
