@@ -1,14 +1,17 @@
 """`holdfast repository check`: prove what is stored."""
 
+import os
 from typing import Any
 
 import click
 
+from holdfast.bootstrap.settings import TARGET_SECRET, read_second_settings
 from holdfast.bootstrap.wiring import check_journal, check_without_key, open_repository
 from holdfast.cli.common import Common
 from holdfast.cli.output import size_text, table_lines
 from holdfast.cli.stream import Stream, StreamCommand, stream
 from holdfast.core.errors import DamagedError
+from holdfast.jobs.heal import HealReport, heal_from
 from holdfast.repository import CheckReport, CheckScope
 
 _EXAMPLES = """
@@ -16,6 +19,7 @@ holdfast repository check --repository /srv/backup
 holdfast repository check --level sample --share 10
 holdfast repository check --level full --resume
 holdfast repository check --mark
+holdfast repository check --heal-from /mnt/offsite
 holdfast repository check --level keyless --repository /srv/backup
 """
 _HEADINGS = ("OBJECT", "DAMAGE", "MACHINE", "POINT", "DISK", "OFFSET", "LENGTH")
@@ -43,33 +47,63 @@ _HEADINGS = ("OBJECT", "DAMAGE", "MACHINE", "POINT", "DISK", "OFFSET", "LENGTH")
     is_flag=True,
     help="Let the repository remember which records are damaged: the next backups store anew what disks still hold.",
 )
+@click.option(
+    "--heal-from",
+    "source_url",
+    metavar="URL",
+    help="Bring back what is lost from another repository that holds the same points, for instance a copy. Marks too.",
+)
 @click.pass_context
-def check(context: click.Context, /, **said: Any) -> int:
+def check(context: click.Context, /, source_url: str | None, **said: Any) -> int:
     """Prove that what is stored is as it was written.
 
     Names each damaged object with the machines, points, disks and bytes it is part of. Level `keyless` needs no
     passphrase, and then cannot know these. Ends with 1 if there is any damage.
+
+    The passphrase of the repository to heal from is taken from HOLDFAST_TARGET_PASSPHRASE and its like, as for `copy`;
+    if none is set, it is the same.
     """
     scope = CheckScope(level=said["level"], share=said["share"] / 100, resume=said["resume"])
     with stream(Common.of(context)) as run:
-        report = _checked(run, scope, mark=said["mark"])
-        run.result(report, _lines(report))
-        if not report.ok:
-            raise _damaged(report)
+        bare = run.common.storage() if scope.level == "keyless" and not (said["mark"] or source_url) else None
+        if bare is None:
+            _check(run, scope, mark=said["mark"], source_url=source_url)
+        else:
+            with run.watch(bare.url, kind="repository") as progress:
+                report = check_without_key(bare, scope, progress)
+            _tell(run, report)
     return run.exit_status
 
 
-def _checked(run: Stream, scope: CheckScope, *, mark: bool) -> CheckReport:
-    """By the keys if a passphrase is given or needed, else without."""
-    if scope.level == "keyless" and not mark and (bare := run.common.storage()):
-        with run.watch(bare.url, kind="repository") as progress:
-            return check_without_key(bare, scope, progress)
+def _check(run: Stream, scope: CheckScope, *, mark: bool, source_url: str | None) -> None:
+    """By the keys; what is found is marked and healed if that is wanted. Raises DamagedError if damage is left."""
     settings = run.common.repository()
-    with open_repository(settings, run.warn) as opened, run.watch(opened.storage.url, kind="repository") as progress:
-        report = opened.check(progress, scope, check_journal(settings.cache, opened.id, scope))
-        if mark:
-            opened.mark(report.marks)
-        return report
+    with open_repository(settings, run.warn) as opened:
+        with run.watch(opened.storage.url, kind="repository") as progress:
+            report = opened.check(progress, scope, check_journal(settings.cache, opened.id, scope))
+            if mark:
+                opened.mark(report.marks)
+        if source_url is None or not report.marks.damaged.keys() | opened.state().damaged.keys():
+            _tell(run, report)
+            return
+        run.result(report, _lines(report))
+        theirs = read_second_settings(settings, run.common.naming(source_url).options, os.environ, TARGET_SECRET)
+        with open_repository(theirs, run.warn) as source, run.watch(source.storage.url, kind="repository") as progress:
+            healed = heal_from(source, opened, report, progress)
+        run.result(healed, _healed_lines(healed), warnings=[f"points were healed from {source_url}"])
+        if healed.unhealed:
+            raise _damaged(report)
+
+
+def _tell(run: Stream, report: CheckReport) -> None:
+    run.result(report, _lines(report))
+    if not report.ok:
+        raise _damaged(report)
+
+
+def _healed_lines(report: HealReport) -> list[str]:
+    done = f"{len(report.healed)} points healed, {size_text(report.sent_bytes)} brought"
+    return [done, *(f"  point {point} stays damaged" for point in report.unhealed)]
 
 
 def _damaged(report: CheckReport) -> DamagedError:
@@ -78,7 +112,7 @@ def _damaged(report: CheckReport) -> DamagedError:
         "a check with the passphrase says which points this hurts"
         if report.level == "keyless"
         else "points that are not named restore exactly; with --mark the next backups of the machines store anew "
-        "what their disks still hold, for the older points too"
+        "what their disks still hold, for the older points too; --heal-from brings it from a copy"
     )
     return DamagedError(f"the repository is damaged: {findings}", hint=hint)
 

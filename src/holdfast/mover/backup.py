@@ -20,6 +20,7 @@ from holdfast.mover.streams import Planner, Proof, RegionWork, Stream
 from holdfast.repository import (
     DEFAULT_VERIFY_SHARE,
     Attempt,
+    Body,
     Commit,
     Lane,
     Repository,
@@ -61,18 +62,23 @@ def _committed_now(draft: RestorePoint, _state: State, now: datetime) -> Restore
     return replace(draft, created_at=now)
 
 
+def _commit_of(point: RestorePoint, _state: State) -> Body:
+    return Commit(points=[point])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Road:
     """How what was captured gets into the repository, and which point it becomes there.
 
     `open_parent` opens a disk of the parent by its root; None: as it stands in the repository. `describe` makes the
-    point of a draft, on the state right below its commit.
+    point of a draft, on the state right below its commit, `decide` the decision that lets it count.
     """
 
     verb: str = "Backing up"
     worker: Callable[[Repository, Attempt, Lane], Worker] = RegionWorker
     open_parent: Callable[[str], StoredDisk] | None = None
     describe: Callable[[RestorePoint, State, datetime], RestorePoint] = _committed_now
+    decide: Callable[[RestorePoint, State], Body] = _commit_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,13 +312,13 @@ class _Backup:
             base=self._attempt.base,
         )
 
-        def make(state: State, now: datetime) -> Commit:
+        def make(state: State, now: datetime) -> Body:
             kept = built_on is None or kept_since(self._attempt.base, built_on.id, state)
             if not (kept and self._attempt.holds(state)):
                 raise _CollectedError(state)
             point = self._road.describe(draft, state, now)
             made.append(point)
-            return Commit(points=[point])
+            return self._road.decide(point, state)
 
         capture.confirm()
         appended = self._repository.log.append(make, self._attempt.base)

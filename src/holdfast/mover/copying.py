@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from holdfast.core.errors import ConflictError, DamagedError, RefusedError
+from holdfast.core.errors import ConflictError, DamagedError, FailedError, RefusedError
 from holdfast.core.extents import total_bytes
 from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Progress
@@ -26,6 +26,8 @@ from holdfast.mover.regions import RegionWorker
 from holdfast.mover.streams import RegionWork
 from holdfast.repository import (
     Attempt,
+    Body,
+    Commit,
     Frame,
     FrameReader,
     Lane,
@@ -37,6 +39,7 @@ from holdfast.repository import (
     StoredDisk,
     encode_leaf,
     leaf_columns,
+    restated,
 )
 
 _WORTH: Final = 0.75
@@ -72,6 +75,16 @@ def copy_point(
     return _Copy(source, target, point, built_on, care, progress).run()
 
 
+def mend_point(
+    source: Repository, target: Repository, point: RestorePoint, *, care: Care, progress: Progress
+) -> BackupOutcome:
+    """Bring what `target` has lost of a point that both have from the `source`. What is lost must be marked.
+
+    Raises DamagedError where the source has lost it too, or holds something else under the point's name.
+    """
+    return _Mend(source, target, point, None, care, progress).run()
+
+
 class _Copy:
     """One run of `copy_point`."""
 
@@ -102,6 +115,7 @@ class _Copy:
             worker=self._taking if alike else self._cutting,
             open_parent=source.open_disk if alike else None,
             describe=self._describe,
+            decide=self._decide,
         )
         parent = built_on.target if built_on else None
         care = replace(self._care, proof_rounds=0)  # trees that were compared need no second look
@@ -132,6 +146,11 @@ class _Copy:
             base=draft.base,
         )
 
+    def _decide(self, point: RestorePoint, state: State) -> Body:
+        """The point comes into being."""
+        del state
+        return Commit(points=[point])
+
     def _taking(self, target: Repository, attempt: Attempt, lane: Lane) -> Worker:
         return _Noting(_TakingWorker(self._source, target, attempt, lane), self._arrivals)
 
@@ -142,6 +161,26 @@ class _Copy:
         """Read back from the far end, before the point counts."""
         self._progress.step("Proving what has arrived")
         self._arrivals.prove()
+
+
+class _Mend(_Copy):
+    """One run of `mend_point`."""
+
+    def _describe(self, draft: RestorePoint, state: State, _now: datetime) -> RestorePoint:
+        """The point as the target has it. Raises DamagedError if what was brought is not what it consists of."""
+        if self._point.id not in state.standings:
+            raise FailedError(f"point {self._point.id} was deleted meanwhile", hint="there is nothing left to heal")
+        point = state.standings[self._point.id].point
+        brought = {disk.name: disk.root for disk in draft.disks}
+        if brought != {disk.name: disk.root for disk in point.disks} or draft.definition != point.definition:
+            message = f"point {point.id} of {self._source.storage.url} does not hold what it holds here"
+            raise DamagedError(message, hint="heal from another copy", code="not-a-copy")
+        return point
+
+    def _decide(self, point: RestorePoint, state: State) -> Body:
+        """The marks once more: whoever planned a collection before has to look at what was brought."""
+        del point
+        return restated(state)
 
 
 class _Arrivals:

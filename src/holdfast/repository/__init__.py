@@ -7,10 +7,10 @@ repository.
 """
 
 from holdfast.repository.broken_log import BrokenLog
-from holdfast.repository.check import CheckReport, CheckScope, Damage, Journal, check_without_key
+from holdfast.repository.check import CheckReport, CheckScope, Damage, Journal, check_without_key, restated
 from holdfast.repository.collect import CollectionPlan, CollectionReport
 from holdfast.repository.cut import Piece
-from holdfast.repository.decisions import Commit, SlotRecord
+from holdfast.repository.decisions import Body, Commit, SlotRecord
 from holdfast.repository.disk import StoredDisk
 from holdfast.repository.frames import Frame, FrameReader, Lost
 from holdfast.repository.keyring import Secret, slot_names
@@ -46,6 +46,7 @@ __all__ = [
     "Appended",
     "Attempt",
     "BlockMissingError",
+    "Body",
     "BrokenLog",
     "CheckReport",
     "CheckScope",
@@ -91,6 +92,7 @@ __all__ = [
     "open_repository",
     "plan_reads",
     "require_trustworthy",
+    "restated",
     "rewrite",
     "slot_names",
     "write_root",

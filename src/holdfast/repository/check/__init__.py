@@ -10,6 +10,7 @@ Inside: report, listing < findings, journal < selection, reading < small, packs,
 
 from holdfast.repository.check.journal import Journal
 from holdfast.repository.check.keyless import check_without_key
+from holdfast.repository.check.marks import restated
 from holdfast.repository.check.report import EVERYTHING, CheckReport, CheckScope, Damage, Level, Marks
 from holdfast.repository.check.run import Check
 
@@ -23,4 +24,5 @@ __all__ = [
     "Level",
     "Marks",
     "check_without_key",
+    "restated",
 ]

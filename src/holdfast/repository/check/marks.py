@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from holdfast.repository.check.findings import Findings
 from holdfast.repository.check.report import Marks
+from holdfast.repository.decisions import Damage
 from holdfast.repository.state import PackRecord, State
 
 
@@ -12,6 +13,11 @@ def plan_marks(findings: Findings, state: State) -> Marks:
     lost = {record for record in findings.records if record[0] not in state.condemned}
     sound = {(pack, number) for pack, number in state.damaged if pack in findings.read} - findings.records
     return Marks(damaged=_by_pack(lost - state.damaged.keys()), repaired=_by_pack(sound))
+
+
+def restated(state: State) -> Damage:
+    """The marks that stand, once more: a decision that changes nothing, and that a collection cannot overlook."""
+    return Damage(records=_by_pack(state.damaged))
 
 
 def _by_pack(records: Iterable[PackRecord]) -> dict[str, list[int]]:
