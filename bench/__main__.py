@@ -25,6 +25,7 @@ from bench.fleet import whole_fleet
 from bench.freeze import freezes
 from bench.increments import small_against_huge
 from bench.keyless import keyless_check
+from bench.marking import marking_speed
 from bench.measure import WrongBytesError, say
 from bench.replicas import replicas
 from bench.same_again import same_again
@@ -45,6 +46,7 @@ MEASUREMENTS = (
     stored_for_scattered_writes,
     small_against_huge,
     freezes,
+    marking_speed,
     replicas,
 )
 LONG: tuple[Measurement, ...] = (whole_fleet,)

@@ -21,6 +21,8 @@ from holdfast.repository.records import BlockMissingError, Records
 from holdfast.repository.state import PackRecord
 
 _REFERENCES_AT_ONCE: Final = 512 * 1024
+_IDS_REMEMBERED: Final = 2 * 1024 * 1024
+"""16 bytes each: the segments of some 128 GiB."""
 
 Ids = NDArray[np.uint8]
 Places = NDArray[np.int64]
@@ -89,6 +91,25 @@ class Marks:
             self._bits = np.append(self._bits, np.zeros(more, np.uint8))
 
 
+class _Lately:
+    """The ids that were marked lately: what two versions of a region have in common is looked up once.
+
+    By 16 bytes of the id, which no two ids share: they are keyed hashes.
+    """
+
+    def __init__(self) -> None:
+        self._held = np.zeros((_IDS_REMEMBERED, 2), np.uint64)
+
+    def others(self, ids: Ids) -> Ids:
+        """Those of these ids that are not known to be marked; from now on they are."""
+        words = np.ascontiguousarray(ids).view(np.uint64)[:, :2]
+        slots = words[:, 0] & (_IDS_REMEMBERED - 1)
+        held = self._held[slots]
+        rows = np.flatnonzero((held[:, 0] != words[:, 0]) | (held[:, 1] != words[:, 1]))
+        self._held[slots[rows]] = words[rows]
+        return ids[rows]
+
+
 class Marking:
     """Marks what roots reach, on one index. An id is reached at one place; others that hold it too stay unmarked."""
 
@@ -98,6 +119,7 @@ class Marking:
         self._index = records.index
         self._id_key = records.keys.node_id_key
         self._shunned: dict[int, NDArray[np.bool_]] = {}
+        self._lately = _Lately()
 
     def mark(self, roots: Iterable[bytes]) -> None:
         """Mark all that these roots reach and that is not marked yet. Raises BlockMissingError, DamagedError."""
@@ -142,9 +164,9 @@ class Marking:
             batch.append(leaf_ids(plain))
             size += len(batch[-1])
             if size >= _REFERENCES_AT_ONCE * ID_BYTES:
-                self._mark_ids(_array(batch))
+                self._mark_ids(self._lately.others(_array(batch)))
                 batch, size = [], 0
-        self._mark_ids(_array(batch))
+        self._mark_ids(self._lately.others(_array(batch)))
 
     def _mark_ids(self, ids: Ids) -> None:
         if len(ids):
@@ -203,7 +225,10 @@ def distinct(ids: Ids) -> Ids:
     In that order ids are looked up several times as fast as shuffled.
     """
     words = np.ascontiguousarray(ids).view(np.uint64)
-    ordered = words[np.argsort(words[:, 0])]
-    fresh = np.ones(len(ordered), np.bool_)
-    fresh[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    return ordered[fresh].view(np.uint8)
+    keys = words[:, 0].copy()
+    order = np.argsort(keys)
+    keys = keys[order]
+    fresh = np.diff(keys, prepend=~keys[:1]) != 0
+    again = np.flatnonzero(~fresh)
+    fresh[again] = (words[order[again]] != words[order[again - 1]]).any(axis=1)
+    return words[order[fresh]].view(np.uint8)
