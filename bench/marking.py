@@ -23,8 +23,7 @@ _ROUNDS = 3
 _SEED = 11
 _NOTE = (
     f"a synthetic disk of 128 GiB, all of it data, in {_VERSIONS} points of which each changed one segment of every"
-    " region: leaf maps read, opened and proved, every entry looked up in the index; CPU seconds of one thread, index in"
-    " memory"
+    " region: leaf maps read, opened and proved, every entry looked up in the index; CPU seconds of one thread"
 )
 
 

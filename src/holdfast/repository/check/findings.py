@@ -1,10 +1,10 @@
 """What has been found wrong so far, object by object and record by record."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from holdfast.repository.check.report import Damage, DamageKind
-from holdfast.repository.packs import Pack
+from holdfast.repository.packs import Pack, object_of
 
 
 @dataclass(slots=True)
@@ -29,6 +29,15 @@ class Findings:
         if found:
             self.records |= found
             self.hurt_packs.add(pack.name)
+
+    def excuse(self, packs: Collection[str]) -> None:
+        """A collection has deleted, or may have, these packs and the index objects that are missing: no damage."""
+        gone = {object_of(name) for name in packs}
+        self.objects = {
+            name: kind
+            for name, kind in self.objects.items()
+            if name not in gone and not (name.startswith("index/") and kind == "missing")
+        }
 
     def unreached(self, reached: Iterable[Damage]) -> list[Damage]:
         """What is wrong with objects that no damage to a point names."""

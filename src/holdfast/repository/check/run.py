@@ -1,6 +1,7 @@
 """A check by somebody who has the keys."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from holdfast.core.errors import HoldfastError
 from holdfast.core.progress import Progress
@@ -12,7 +13,7 @@ from holdfast.repository.check.listing import Listing, pack_of, sorted_out
 from holdfast.repository.check.marks import plan_marks
 from holdfast.repository.check.packs import PackProof, PackProver, Prove, read_packs
 from holdfast.repository.check.reach import Reach
-from holdfast.repository.check.report import PROVES, CheckReport, CheckScope, joined
+from holdfast.repository.check.report import PROVES, CheckReport, CheckScope, Damage, joined
 from holdfast.repository.check.selection import ReadingPlan, plan_reading
 from holdfast.repository.check.small import SmallObjects, config_proof, index_proof
 from holdfast.repository.config import Config
@@ -48,9 +49,10 @@ class Check:
         packs = self._without_condemned(listing.packs)
         plan = plan_reading(packs, self._scope, journal)
         self._prove_packs(packs, plan, journal)
-        reach = Reach(self._records, self._config, self._findings, self._unlisted)
-        points = in_order(standing.point for standing in self._log.state.standings.values())
-        reached = list(joined(reach.damages(points, self._progress)))
+        self._follow_collections()
+        reached = self._reach()
+        while reached and self._follow_collections():
+            reached = self._reach()
         damage = (*reached, *self._findings.unreached(reached))
         return CheckReport(
             ok=not damage,
@@ -115,6 +117,26 @@ class Check:
                 self._take(prover.prove_length(stored), listed)
         for name in sorted(listed.keys() - {stored.name for stored in packs}):
             self._take(prover.prove_missing(listed[name]), listed)
+
+    def _reach(self) -> list[Damage]:
+        """What of the points cannot be read."""
+        reach = Reach(self._records, self._config, self._findings, self._unlisted)
+        points = in_order(standing.point for standing in self._log.state.standings.values())
+        return list(joined(reach.damages(points, self._progress)))
+
+    def _follow_collections(self) -> bool:
+        """Take in what collections have moved and deleted; whether they have condemned more since the last time."""
+        before = self._log.state.condemned
+        with suppress(HoldfastError):  # a log that cannot be read is damage by itself, and noted
+            self._log.read()
+        condemned = self._log.state.condemned
+        self._records.load_index()
+        self._findings.excuse(condemned)
+        for name in condemned.keys() - before.keys():
+            if (number := self._records.index.number_of(name)) >= 0:
+                pack = self._records.index.packs[number]
+                self._findings.note_records(pack, range(len(pack.table.records)))
+        return len(condemned) > len(before)
 
     def _proof(self, prover: PackProver) -> Prove:
         return prover.prove_name if self._scope.level == "keyless" else prover.prove_records
