@@ -6,21 +6,32 @@ to bytes that are not durable yet.
 
 import threading
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from holdfast.repository.neighbours import Neighbours
 
 _PROMISES: Final = 64 * 1024
 """Ids relied on before looking which of them are home: about 20 MiB."""
 
 
 class Claims:
-    """Who in this process is storing which id. Taking one is a single step of a dictionary, so it needs no lock."""
+    """Who in this process is storing which id. Taking one is a single step of a dictionary, so it needs no lock.
 
-    def __init__(self) -> None:
+    `at_work` is where processes of this host tell each other the same; None: they do not.
+    """
+
+    def __init__(self, at_work: Path | None = None) -> None:
+        self._at_work = at_work
         self._owners: dict[bytes, list[object]] = {}
         self._released = threading.Condition()
+
+    def neighbours(self) -> Neighbours | None:
+        """A new attempt's place among those of other processes; it has to be closed."""
+        return Neighbours(self._at_work) if self._at_work else None
 
     def take(self, wanted: bytes, attempt: object) -> object | None:
         """Claim an id for an attempt: None if it is now to store it, else the attempt that is already doing so.
@@ -71,6 +82,12 @@ class Promises:
     def ids(self) -> list[bytes]:
         """Everything relied on."""
         with self._lock:
+            return list(self._work)
+
+    def unkept(self) -> list[bytes]:
+        """What is not home yet."""
+        with self._lock:
+            self._forget_kept()
             return list(self._work)
 
     def redeem(self) -> dict[bytes, set[Hashable]]:

@@ -67,7 +67,7 @@ class Repository:
         self.log = log(storage, keys, Signer(config.signing_key, keys.signing_seed))
         self.records = Records(storage, keys, cache / self.id if cache else None)
         self.keyring = Keyring(storage, keys, self.log, config.created_at)
-        self._claims = Claims()
+        self._claims = Claims(cache / self.id / "at-work" if cache else None)
 
     @property
     def id(self) -> str:

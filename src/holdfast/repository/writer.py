@@ -25,6 +25,7 @@ from holdfast.repository.claims import Claims, Promises
 from holdfast.repository.config import Config
 from holdfast.repository.cut import Piece
 from holdfast.repository.damaged import DamagedRecords
+from holdfast.repository.neighbours import Neighbours
 from holdfast.repository.nodes import ID_BYTES, leaf_ids
 from holdfast.repository.packing import NODE_RECORD_BYTES, PackBuilder
 from holdfast.repository.packs import DATA, NODES, Pack, PackType
@@ -35,6 +36,8 @@ from holdfast.repository.uploading import Uploader
 
 _SIBLING_PATIENCE_S: Final = 30.0
 """Sharing spares work; it must not make one machine's backup wait for another's. After this the bytes go twice."""
+_NEIGHBOUR_PATIENCE_S: Final = 10.0
+_NEIGHBOUR_LOOK_S: Final = 0.3
 _NEWS_EVERY_S: Final = 3.0
 """Others list what they store from some 100 MiB on; a listing of the index costs little beside that."""
 
@@ -132,6 +135,7 @@ class Attempt:
         self.sent_bytes = 0
         self._records = records
         self._claims = claims
+        self._neighbours = claims.neighbours()
         self._counting = threading.Lock()
         self._promises = Promises(self._is_stored)
         self._unreliable: set[bytes] = set()
@@ -164,7 +168,8 @@ class Attempt:
         self._look_for_news()
         ids = [piece.id for piece in pieces]
         known = self._is_stored(ids)
-        return [pieces[at] for at in (~known).nonzero()[0].tolist() if self._to_store(ids[at], work)]
+        mine = [pieces[at] for at in (~known).nonzero()[0].tolist() if self._to_store(ids[at], work)]
+        return mine if self._neighbours is None else self._without_neighbours(self._neighbours, mine, work)
 
     def doubt(self) -> None:
         """Something stored is damaged: from now on nothing counts as known that has not been read.
@@ -182,6 +187,8 @@ class Attempt:
         self._nodes.hand_over()
         self.uploader.drain()  # what this attempt had claimed is released: two that rely on each other go on
         self._claims.wait_for(self._promises.ids(), _SIBLING_PATIENCE_S)
+        if self._neighbours is not None:
+            self._wait_for_neighbours(self._neighbours)
         broken = self._promises.redeem()
         self._unreliable.update(broken)
         return set().union(*broken.values())
@@ -216,6 +223,8 @@ class Attempt:
             self.uploader.stop()
         finally:
             self._claims.release_all(self)
+            if self._neighbours is not None:
+                self._neighbours.close()
 
     @property
     def stored_bytes(self) -> int:
@@ -270,6 +279,24 @@ class Attempt:
             return True
         self._promises.add(wanted, work)
         return False
+
+    def _without_neighbours(self, neighbours: Neighbours, pieces: Sequence[Piece], work: Hashable) -> list[Piece]:
+        """Those that no other process of this host is storing already; for the others it relies on that process."""
+        elsewhere = neighbours.claim([piece.id for piece in pieces if piece.id not in self._unreliable])
+        self._unreliable.difference_update(piece.id for piece in pieces)
+        if elsewhere:
+            self._claims.release(elsewhere)
+            for wanted in elsewhere:
+                self._promises.add(wanted, work)
+        return [piece for piece in pieces if piece.id not in elsewhere]
+
+    def _wait_for_neighbours(self, neighbours: Neighbours) -> None:
+        """Look for what they have listed, until they have brought home what this attempt relies on, or for a while."""
+        until = time.monotonic() + _NEIGHBOUR_PATIENCE_S
+        while (waiting := self._promises.unkept()) and neighbours.are_at_work(waiting) and time.monotonic() < until:
+            time.sleep(_NEIGHBOUR_LOOK_S)
+            with suppress(HoldfastError):
+                self._records.load_index()
 
     def _published(self, name: str, packs: list[Pack]) -> None:
         self._records.take_listed(name, packs, self.base)
