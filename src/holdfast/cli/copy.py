@@ -1,6 +1,7 @@
 """`holdfast copy`: points of one repository into another."""
 
 import os
+from contextlib import ExitStack
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ from holdfast.cli.shapes import point_shape
 from holdfast.cli.stream import Stream, StreamCommand, stream
 from holdfast.core.selection import in_order, parse_reference
 from holdfast.jobs.copy import CopyPlan, PlannedPoint, choose_points, copy_planned, plan_copy
+from holdfast.jobs.hold import all_held
 from holdfast.jobs.results import CopyResult
 from holdfast.mover import Care
 from holdfast.repository import Repository
@@ -120,14 +122,17 @@ def _settings(common: Common, source_url: str, target_url: str) -> tuple[Reposit
 
 
 def _copy_all(run: Stream, source: Repository, target: Repository, plan: CopyPlan, care: Care) -> None:
-    """One point after the other; one that fails does not keep the next from its turn."""
-    for planned in plan.points:
-        point = planned.point
-        with run.attempt(point.machine, machine_id=point.machine_id, point=point.id):
-            with run.watch(point.machine) as progress:
-                result = copy_planned(source, target, planned, method=plan.method, care=care, progress=progress)
-            if result is not None:
-                run.result(result, _lines(result), warnings=result.warnings)
+    """One point after the other, all of them held; one that fails does not keep the next from its turn."""
+    with ExitStack() as held:
+        with run.watch(source.storage.url, kind="repository") as progress:
+            held.enter_context(all_held(source, [planned.point for planned in plan.points], progress))
+        for planned in plan.points:
+            point = planned.point
+            with run.attempt(point.machine, machine_id=point.machine_id, point=point.id):
+                with run.watch(point.machine) as progress:
+                    result = copy_planned(source, target, planned, method=plan.method, care=care, progress=progress)
+                if result is not None:
+                    run.result(result, _lines(result), warnings=result.warnings)
 
 
 def _planned_shape(planned: PlannedPoint, plan: CopyPlan) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Hold: while a point is read, nobody purges it, so nothing that it needs is collected."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Final
@@ -23,39 +23,53 @@ def held(repository: Repository, point: RestorePoint, progress: Progress) -> Ite
     Where nothing can be written, on a read-only medium for instance, it is read without a hold: then a restore may end
     with a ConflictError, since its point was collected meanwhile, never with wrong bytes.
     """
-    name = _hold(repository, point, progress)
+    with all_held(repository, [point], progress):
+        try:
+            yield
+        except DamagedError as error:
+            if point.id in repository.state().standings:
+                raise
+            raise ConflictError(
+                f"point {point.id} of {point.machine} was purged and collected while it was read",
+                hint="restore another point; one that is held or locked is not purged",
+                code="collected-meanwhile",
+            ) from error
+
+
+@contextmanager
+def all_held(repository: Repository, points: Sequence[RestorePoint], progress: Progress) -> Iterator[None]:
+    """Hold points, by one entry of the log, until the context ends. Raises NotFoundError if one is purged by now.
+
+    Where nothing can be written they are not held.
+    """
+    name = _hold(repository, points, progress) if points else None
     try:
         yield
-    except DamagedError as error:
-        if point.id in repository.state().standings:
-            raise
-        raise ConflictError(
-            f"point {point.id} of {point.machine} was purged and collected while it was read",
-            hint="restore another point; one that is held or locked is not purged",
-            code="collected-meanwhile",
-        ) from error
     finally:
         if name and repository.log.signer.may_sign:
-            release = Release(points=[point.id], holds=[name])
+            release = Release(points=[point.id for point in points], holds=[name])
             with suppress(HoldfastError):  # it ends by itself
                 repository.log.append(lambda _state, _now: release)
 
 
-def _hold(repository: Repository, point: RestorePoint, progress: Progress) -> str | None:
-    """The id of a new hold on the point; None where nothing can be written."""
+def _hold(repository: Repository, points: Sequence[RestorePoint], progress: Progress) -> str | None:
+    """The id of a new hold on the points; None where nothing can be written."""
     name = secrets.token_hex(8)
 
     def make(state: State, now: datetime) -> Hold:
-        if point.id not in state.standings:
-            raise _PurgedError(f"point {point.id} of {point.machine} was purged meanwhile", code="no-such-point")
-        return Hold(points=[point.id], hold=name, until=now + _LONGEST_READ, reason="being read")
+        for point in points:
+            if point.id not in state.standings:
+                raise _PurgedError(f"point {point.id} of {point.machine} was purged meanwhile", code="no-such-point")
+        held_points = [point.id for point in points]
+        return Hold(points=held_points, hold=name, until=now + _LONGEST_READ, reason="being read")
 
     try:
         repository.log.append(make)
     except _PurgedError:
         raise
     except HoldfastError as error:
-        progress.step(f"Reading point {point.id} without holding it: {error.message}")
+        what = f"point {points[0].id}" if len(points) == 1 else f"what {len(points)} points need"
+        progress.step(f"Reading {what} without holding it: {error.message}")
         return None
     return name
 

@@ -5,7 +5,7 @@ import pytest
 from holdfast.core.errors import NotFoundError
 from holdfast.core.point import RestorePoint
 from holdfast.jobs.decide import delete_points, purge_points
-from holdfast.jobs.hold import held
+from holdfast.jobs.hold import all_held, held
 from holdfast.repository import Repository
 from holdfast.repository.decisions import Commit, Forget, Purge
 from holdfast.repository.signing import Signer
@@ -95,3 +95,19 @@ def test_where_nothing_can_be_written_a_point_is_read_and_it_is_told(
     with storage.at_every_put("log/", failing), held(repository, point, watcher):
         assert "without holding it" in watcher.steps[-1]
     assert repository.state().number == before
+
+
+def test_several_points_are_held_by_one_entry_and_released_by_another(repository: Repository) -> None:
+    decide(repository.log, Commit(points=[a_point("b")]))
+    before = repository.state().number
+    with all_held(repository, repository.points(), Watcher()):
+        assert repository.state().number == before + 1
+        assert all(standing.holds for standing in repository.state().standings.values())
+    assert repository.state().number == before + 2
+    assert not any(standing.holds for standing in repository.state().standings.values())
+
+
+def test_to_hold_nothing_is_no_decision(repository: Repository) -> None:
+    before = repository.state().number
+    with all_held(repository, [], Watcher()):
+        assert repository.state().number == before
