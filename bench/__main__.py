@@ -24,6 +24,7 @@ from bench.figures import TARGETS, Figure, Measurement
 from bench.fleet import whole_fleet
 from bench.freeze import freezes
 from bench.increments import small_against_huge
+from bench.index import index_of_many_segments
 from bench.keyless import keyless_check
 from bench.marking import marking_speed
 from bench.measure import WrongBytesError, say
@@ -32,6 +33,7 @@ from bench.same_again import same_again
 from bench.scattered import stored_for_scattered_writes
 from bench.second_machine import second_machine
 from bench.site import Site
+from bench.touched import metadata_of_touched_regions
 
 _ROOT = Path(__file__).parents[1]
 _BUILD = _ROOT / "build"
@@ -44,12 +46,13 @@ MEASUREMENTS = (
     keyless_check,
     second_machine,
     stored_for_scattered_writes,
+    metadata_of_touched_regions,
     small_against_huge,
     freezes,
     marking_speed,
     replicas,
 )
-LONG: tuple[Measurement, ...] = (whole_fleet,)
+LONG: tuple[Measurement, ...] = (whole_fleet, index_of_many_segments)
 """What takes more than minutes, or gigabytes that are kept."""
 _VERSIONS = (
     (str(_HOLDFAST), "--version"),

@@ -203,7 +203,7 @@ class Index:
         """(n, 2) of pack and segment numbers, one place per id, the newest; -1 where an id has none."""
         words = _id_words(ids)
         found = np.full((len(words), 2), -1, np.int64)
-        missing = np.arange(len(words))
+        missing = np.argsort(words[:, 0])  # neighbours in the question are then neighbours in memory
         for run in reversed(self._runs):
             for asked, packs, segments in run.matches(words[missing]):
                 found[missing[asked], 0] = run.numbers[packs]

@@ -229,7 +229,8 @@ class _Blocks:
         below = np.empty(len(wanted), np.int64)
         for at in range(0, len(wanted), _ASKED_AT_ONCE):
             some = slice(at, at + _ASKED_AT_ONCE)
-            below[some] = np.count_nonzero(self._blocks[block[some]] < wanted[some, None], axis=1)
+            blocks, keys = self._blocks[block[some]], wanted[some]
+            below[some] = np.where(blocks[:, -1] < keys, BLOCK, (blocks >= keys[:, None]).argmax(axis=1))
         return block * BLOCK + below
 
 
@@ -240,8 +241,8 @@ def _equal(
 
     `keys` are the first words of the rows, and `rows` stand beside them. Equal keys lie side by side.
     """
-    asked = np.argsort(wanted[:, 0])  # neighbours in the question are then neighbours in memory
-    at = keys.first_not_below(wanted[asked, 0])
+    asked = np.arange(len(wanted))
+    at = keys.first_not_below(wanted[:, 0])
     while True:
         within = at < len(rows)
         asked, at = asked[within], at[within]
