@@ -31,7 +31,7 @@ class RunFiles:
         self._directory = directory if directory and _is_ours(directory) else None
 
     @property
-    def last(self) -> bool:
+    def lasting(self) -> bool:
         """Whether files outlive the process."""
         return self._directory is not None
 

@@ -120,6 +120,7 @@ class Index:
         self._files = files or RunFiles()
         self._reread = reread
         self._memory_entries = memory_entries
+        self._merging = True
         self._runs: tuple[Run, ...] = ()
         self._retired: tuple[Run, ...] = ()
         self._sources: set[bytes] = set()
@@ -150,7 +151,7 @@ class Index:
     def save(self) -> None:
         """Keep for other processes, and later ones, what has been added."""
         with self._changing:
-            if self._files.last:
+            if self._files.lasting:
                 self._spill()
                 self._arrange()
 
@@ -287,14 +288,16 @@ class Index:
     def _merge_from(self, first: int) -> None:
         """Merge the runs from this one on, in memory if they are."""
         parts = self._runs[first:]
-        if len(parts) > 1:
+        if len(parts) > 1 and self._merging:
             write = partial(merge, parts, self._files.repository_id)
             if parts[0].in_memory:
                 out = BytesIO()
                 write(out)
                 self._replace(first, Run(out.getbuffer(), self._files.repository_id))
             else:
-                self._replace(first, self._files.keep(write))
+                merged = self._files.keep(write)
+                self._merging = merged is not None  # else there is no room, or a file is damaged: not again and again
+                self._replace(first, merged)
 
     def _replace(self, first: int, merged: Run | None) -> None:
         """Use one run in place of those from `first` on. Without room for it, these stay."""
@@ -304,7 +307,7 @@ class Index:
         merged.numbers = np.concatenate([run.numbers[run.kept] for run in parts])
         merged.usable = np.concatenate([run.usable[run.kept] for run in parts])
         self._runs = (*self._runs[:first], merged)
-        if merged.file is not None or not self._files.last:
+        if merged.file is not None or not self._files.lasting:
             self._files.remove(run for run in parts if run.file != merged.file)
 
 

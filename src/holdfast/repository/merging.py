@@ -84,10 +84,8 @@ class _Move:
 
     def entries(self, first: int, last: int, moved_by: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
         """Some entries of the run as they are after the merge, where its first kept row becomes `moved_by`."""
-        keys, rows = (
-            self.run.keys[first:last],
-            np.minimum(self.run.rows[first:last].astype(np.int64), len(self.run.rows) - 1),
-        )
+        keys = self.run.keys[first:last]
+        rows = np.minimum(self.run.rows[first:last].astype(np.int64), len(self.run.rows) - 1)
         if len(self.kept) == len(self.run.packs):
             return keys, rows + moved_by
         packs = self.run.pack_of(rows)
@@ -106,7 +104,7 @@ def _in_order(moves: Sequence[_Move]) -> Iterator[tuple[int, NDArray[np.uint64],
     """All entries sorted by key, a stretch of the keys at a time: (entries before it, their keys, their rows)."""
     parts = sum(len(move.run.keys) for move in moves) // _MERGED_AT_ONCE + 1
     edges = np.array([(part << 64) // parts for part in range(1, parts)], np.uint64)
-    cuts = [[0, *np.searchsorted(move.run.keys, edges).tolist(), len(move.run.keys)] for move in moves]
+    cuts = [_cuts(move.run.keys, edges) for move in moves]
     firsts = starts_of([int(move.packs["segments"].sum(dtype=np.int64)) for move in moves]).tolist()
     done = 0
     for part in range(parts):
@@ -119,6 +117,11 @@ def _in_order(moves: Sequence[_Move]) -> Iterator[tuple[int, NDArray[np.uint64],
         rows = np.concatenate([rows for _, rows in taken])[order].astype(np.uint32)
         yield done, keys[order], rows
         done += len(keys)
+
+
+def _cuts(keys: NDArray[np.uint64], edges: NDArray[np.uint64]) -> list[int]:
+    """Where the stretches of a run begin and end: never backwards, even if damaged keys are not in order."""
+    return [0, *np.maximum.accumulate(np.searchsorted(keys, edges)).tolist(), len(keys)]
 
 
 def _stretches(run: Run, starts: NDArray[np.int64]) -> Iterator[slice]:

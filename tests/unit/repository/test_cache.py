@@ -12,6 +12,7 @@ import pytest
 
 from holdfast.repository import MemoryStorage, Repository, open_repository
 from holdfast.repository import cache as cache_module
+from holdfast.repository import merging
 from holdfast.repository.cache import RunFiles, choose
 from holdfast.repository.index import Index
 from holdfast.repository.merging import merge, run_of
@@ -161,6 +162,28 @@ def test_a_damaged_column_hides_entries_and_never_invents_one(cache: Path, colum
     for wanted, place in zip(known, damaged.places(known).tolist(), strict=True):
         assert place[0] < 0 or damaged.packs[place[0]].table.ids[place[1]].tobytes() == wanted
     assert (damaged.places([bytes(32), b"\xff" * 32]) == -1).all()
+
+
+@pytest.mark.parametrize("filling", [0, 0xFF])
+@pytest.mark.parametrize("column", ["ids", "keys", "fence", "rows"])
+def test_a_damaged_file_may_be_merged_and_hides_only_its_own(
+    monkeypatch: pytest.MonkeyPatch, cache: Path, column: str, filling: int
+) -> None:
+    monkeypatch.setattr(merging, "_MERGED_AT_ONCE", 10)
+    packs = packs_of(1, 40, 30)
+    names = [f"index/{number}" for number in range(40)]
+    writer = Index(RunFiles(cache / "index", REPOSITORY))
+    for pack, name in zip(packs[:2], names, strict=False):
+        writer.add([pack], name)
+    writer.save()
+    blank(files(cache)[0], column, filling)
+    index = Index(RunFiles(cache / "index", REPOSITORY), memory_entries=10)
+    index.open(names)
+    for pack, name in zip(packs[2:], names[2:], strict=True):
+        index.add([pack], name)
+    assert (index.places(ids_in(packs[2:]))[:, 0] >= 0).all()
+    for wanted, place in zip(ids_in(packs[:2]), index.places(ids_in(packs[:2])).tolist(), strict=True):
+        assert place[0] < 0 or index.packs[place[0]].table.ids[place[1]].tobytes() == wanted
 
 
 def test_numbers_that_were_given_still_name_their_packs_when_the_files_are_given_up(cache: Path) -> None:
