@@ -36,7 +36,7 @@ test: setup  ## every test, on real guests (root); ARGS="-k name" for some
 soak: setup  ## everything at once against a shadow model, MINUTES=30 SEED=n (root)
 	@deploy/setup/install-packages.sh s3
 	@deploy/setup/make-venv.sh requirements-dev.lock
-	.venv/bin/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	PYTHONHASHSEED=0 .venv/bin/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 bench: setup  ## the figures, against the field; build/bench.json (root); ONLY=name,… for some
 	@deploy/setup/install-packages.sh bench s3

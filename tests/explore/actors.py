@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from holdfast.core.errors import HoldfastError
 from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Silence
+from holdfast.jobs.recover import recover_disk
 from holdfast.mover import BackupOutcome, Care
 from holdfast.repository import CollectionReport, MemoryStorage, Repository, Storage, open_repository
 from holdfast.repository.decisions import Body, Entry, Undelete
@@ -16,7 +17,7 @@ from tests.explore.stage import Judge, Role, Stage, Verdict
 from tests.explore.storage import SharedStorage, Shelf
 from tests.explore.turns import Actor
 from tests.support.decisions import decide
-from tests.support.disks import changed, whole
+from tests.support.disks import ModelTarget, changed, whole
 from tests.support.repositories import PASSPHRASE, SMALL_CUT, back_up_disks, new_repository, restored
 from tests.support.storage import RecordingStorage
 
@@ -96,16 +97,17 @@ class Cast:
 
         self.acts(machine, work, clock_jump=clock_jump)
 
-    def restores(self, name: str, machine: str) -> None:
+    def restores(self, name: str, machine: str, *, clock_jump: timedelta = timedelta()) -> None:
         """A reader of a point that is there from the beginning."""
         content, point = self._contents[machine], self.points[machine]
 
         def work(repository: Repository) -> None:
-            repository.log.read()
-            repository.records.load_index()
-            assert restored(repository, point) == content, "wrong bytes are restored"
+            (disk,) = point.disks
+            target = ModelTarget(disk.size_bytes)
+            recover_disk(repository, point, disk, target, progress=Silence())
+            assert bytes(target.content) == content, "wrong bytes are restored"
 
-        self.acts(name, work)
+        self.acts(name, work, clock_jump=clock_jump)
 
     def collects(self, name: str, *, backwards: bool = False, clock_jump: timedelta = timedelta()) -> None:
         """A collector, who may see all listings backwards."""

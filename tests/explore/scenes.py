@@ -136,6 +136,28 @@ def writer_among_leftovers() -> Stage:
     return cast.stage()
 
 
+def reader_and_purge() -> Stage:
+    """A point in the trash is purged and collected while it is read, unless its reader was faster."""
+    cast = Cast("no-such-point")
+    point = cast.given("old", "AB")
+    cast.given("kept", "BC")
+    cast.given_decision(Forget(points=[point.id]))
+    cast.restores("reader", "old")
+    cast.decides("purger", Purge(points=[point.id]))
+    cast.collects("collector")
+    return cast.stage()
+
+
+def reader_of_what_moves() -> Stage:
+    """What a point needs of a pack with garbage is copied into another while it is read."""
+    cast = Cast()
+    _with_garbage(cast)
+    cast.restores("reader", "kept")
+    cast.collects("first")
+    cast.collects("second")
+    return cast.stage()
+
+
 def undelete_and_collector() -> Stage:
     """A point comes back from the trash, or is purged: one of them comes too late."""
     cast = Cast()
@@ -159,6 +181,8 @@ SCENES: Final[Mapping[str, Callable[[], Stage]]] = {
         two_collectors,
         two_copies,
         writer_among_leftovers,
+        reader_and_purge,
+        reader_of_what_moves,
         undelete_and_collector,
     )
 }

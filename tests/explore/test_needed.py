@@ -30,6 +30,7 @@ MISSED = "no good copy of block"
 
 take_off_the_list = Survey._list_packs
 condemn = Collector._condemn
+load_index = Records.load_index
 mark = Marking.mark
 note_published = Attempt._published
 
@@ -61,6 +62,11 @@ def own_packs_not_noted(attempt: Attempt, name: str, packs: list[Pack]) -> None:
 
 def leaf_taken_for_all_it_maps(attempt: Attempt, leaf: bytes) -> bool:
     return bool(attempt._is_known([leaf], attempt.keys.node_id_key)[0])
+
+
+def loaded_once(records: Records) -> None:
+    if not len(records.index):
+        load_index(records)
 
 
 def only_listed(survey: Survey) -> None:
@@ -188,6 +194,24 @@ REMOVALS = (
         scenes.writer_and_collector,
         ONE,
         LOST,
+    ),
+    Removal(
+        "a reader holds its point",
+        [("holdfast.jobs.hold", "_hold", nothing)],
+        scenes.reader_and_purge,
+        ONE,
+        "was purged and collected while it was read",
+    ),
+    Removal(
+        "a reader that misses something looks again",
+        [
+            (Records, "load_index", loaded_once),
+            (Records, "_rebuild_index", nothing),
+            (Records, "_look_into_unlisted_packs", nothing),
+        ],
+        scenes.reader_of_what_moves,
+        ONE,
+        MISSED,
     ),
     Removal(
         "packs that no index object lists are looked for",

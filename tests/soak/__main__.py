@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.explore.scenes import SCENES
 from tests.explore.stage import DIES
 from tests.soak.models import explorations
-from tests.soak.processes import ROLES, fleet
+from tests.soak.processes import DAMAGES, ROLES, fleet
 from tests.soak.stories import CLOCKS, PLANNED, Story
 from tests.soak.suites import run_suites
 
@@ -64,14 +64,19 @@ class Soak:
 
 def missing(counts: Counter[str]) -> list[str]:
     """Faults that were planned and never happened."""
-    return sorted(each for each in {*PLANNED, DIES, *CLOCKS, *(f"{role} killed" for role in ROLES)} if not counts[each])
+    planned = {*PLANNED, DIES, *CLOCKS, *DAMAGES, *(f"{role} killed" for role in ROLES)}
+    return sorted(each for each in planned if not counts[each])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32))
+    parser.add_argument("--story", help="only this story, whose seed a failure has named")
     options = parser.parse_args()
+    if options.story:
+        Story(options.story).run(lambda: True)
+        return 0
     print(f"soak: --minutes {options.minutes:g} --seed {options.seed}", flush=True)
     soak = Soak(options.seed, time.monotonic() + 60 * options.minutes)
     try:

@@ -8,9 +8,9 @@ from tests.explore.explorer import Budget, found, shrunk
 from tests.explore.stage import Stage
 from tests.model.scenarios import LARGER
 
-_STATES = 1_500_000
-"""As many as fit in about 2 GiB."""
-_SCHEDULES = 2_000
+_STATES = 800_000
+"""About 1 GiB."""
+_SCHEDULES = 1_000
 _BUDGETS = (Budget(preemptions=3), Budget(preemptions=2, faults=1), Budget(faults=2))
 
 

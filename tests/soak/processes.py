@@ -22,7 +22,7 @@ from tests.support.repositories import PASSPHRASE, back_up_disks, new_repository
 
 ROOT = Path(__file__).parents[2]
 ROLES = ("write", "write", "forget", "collect", "collect", "read", "copy", "heal")
-HARMLESS = frozenset({"parent-gone", "live-block-missing", "conflict", "point-gone"})
+HARMLESS = frozenset({"no-such-point", "live-block-missing", "conflict"})
 """Codes with which a piece of work may end though nobody was killed: others were faster, or purged its point."""
 
 
@@ -124,20 +124,20 @@ class Fleet:
         self._damage_and_heal()
 
     def _damage_and_heal(self) -> None:
-        """A byte of a pack changes; the check says whom it hurts, and their next backups bring back what was lost."""
+        """A pack is damaged; the check says whom it hurts, and their next backups bring back what was lost."""
         place = self.home / FIRST
         packs = sorted(place.glob("packs/*/*"))
         if not packs:
             return
-        victim = self._chance.choice(packs)
-        flip(victim, self._chance)
+        victim, kind = self._chance.choice(packs), self._chance.choice(list(DAMAGES))
+        DAMAGES[kind](victim, self._chance)
         self._damaged.add(victim.relative_to(place).as_posix())
         hurt = {damage.machine for damage in self._open(FIRST).check(Silence()).damage if damage.machine}
         for machine in sorted(hurt):
             disk = whole(content(machine))
             outcome = back_up_disks(self._open(FIRST), [disk], machine=machine, care=Care(heal=True))
             self.told[FIRST].add(outcome.point.id)
-        self.counts["damaged"] += 1
+        self.counts[kind] += 1
         self.counts["healed machines"] += len(hurt)
         require_right(self._open(FIRST), self.told[FIRST])
 
@@ -145,12 +145,22 @@ class Fleet:
         return open_repository(LocalDirectory.open(self.home / name), PASSPHRASE)
 
 
-def flip(path: Path, chance: random.Random) -> None:
-    """One byte of an object is not what it was."""
+def _flip(path: Path, chance: random.Random) -> None:
     blob = bytearray(path.read_bytes())
     blob[chance.randrange(len(blob))] ^= 1 << chance.randrange(8)
-    path.chmod(0o600)
     path.write_bytes(blob)
+
+
+def _tear(path: Path, chance: random.Random) -> None:
+    blob = path.read_bytes()
+    path.write_bytes(blob[: chance.randrange(len(blob))])
+
+
+def _lose(path: Path, _chance: random.Random) -> None:
+    path.unlink()
+
+
+DAMAGES = {"pack flipped": _flip, "pack torn": _tear, "pack lost": _lose}
 
 
 @contextmanager

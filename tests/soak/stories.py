@@ -19,7 +19,8 @@ CLOCKS = {"clock back": timedelta(days=-365), "clock forward": timedelta(days=36
 _LETTERS = "ABCDEFGHIJ"
 _CHAPTERS = 40
 """Then another repository begins: what one holds grows a little with every chapter."""
-_MAY_FAIL = ("parent-gone", "live-block-missing", "object-missing", "block-missing", "conflict")
+_MAY_FAIL = ("no-such-point", "collected-meanwhile", "live-block-missing", "conflict")
+"""Points are purged while they are read: a hold does not bind those whose clock is a year ahead."""
 
 
 class Story:
@@ -66,7 +67,8 @@ class Story:
 
     def _reader(self, cast: Cast) -> None:
         if cast.points:
-            cast.restores(f"reader {next(self._names)}", self._chance.choice(list(cast.points)))
+            name, machine = f"reader {next(self._names)}", self._chance.choice(list(cast.points))
+            cast.restores(name, machine, clock_jump=self._clock_jump())
 
     def _decider(self, cast: Cast) -> None:
         points = [point.id for point in cast.points.values()]

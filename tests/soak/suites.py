@@ -12,6 +12,6 @@ SUITES = ("tests/property", "tests/fault")
 def run_suites(seed: int) -> None:
     """All of them once, from this seed. Raises AssertionError if something fails."""
     environment = {**os.environ, "HOLDFAST_TEST_SEED": str(seed)}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "randomly", "-p=no:cacheprovider", *SUITES]
+    command = [sys.executable, "-m", "pytest", "-q", *SUITES]
     done = subprocess.run(command, cwd=ROOT, env=environment, check=False)
     assert done.returncode == 0, f"HOLDFAST_TEST_SEED={seed} {' '.join(command)} failed"

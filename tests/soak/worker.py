@@ -16,13 +16,14 @@ from holdfast.core.errors import HoldfastError
 from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Silence
 from holdfast.jobs.copy import copy_planned, plan_copy
+from holdfast.jobs.recover import recover_disk
 from holdfast.mover import Care
 from holdfast.repository import LocalDirectory, Repository, open_repository
 from holdfast.repository.decisions import Forget, Purge, Undelete
 from tests.soak.shadow import FIRST, SECOND, content
 from tests.support.decisions import decide
-from tests.support.disks import changed, whole
-from tests.support.repositories import ALL_VERIFIED, PASSPHRASE, back_up_disks, restored
+from tests.support.disks import ModelTarget, changed, whole
+from tests.support.repositories import ALL_VERIFIED, PASSPHRASE, back_up_disks
 
 _KEPT = 12
 _YEAR = timedelta(days=365)
@@ -38,8 +39,9 @@ class Worker:
         self._count = 0
 
     def open(self, name: str = FIRST) -> Repository:
-        """A repository as somebody sees it whose clock may be wrong by a year."""
-        repository = open_repository(LocalDirectory.open(self._home / name), PASSPHRASE)
+        """A repository as somebody sees it whose clock may be wrong by a year; its cache may be shared."""
+        cache = self._home / "cache" / name if self._chance.random() < 0.7 else None
+        repository = open_repository(LocalDirectory.open(self._home / name), PASSPHRASE, cache)
         jump = self._chance.choice([-_YEAR, timedelta(), timedelta(), _YEAR])
         repository.log.clock = lambda: datetime.now(UTC) + jump
         if jump:
@@ -91,11 +93,14 @@ class Worker:
                     print("copied", copied.point, flush=True)
 
     def read(self) -> None:
-        """A restore of any point, which without a hold may be purged meanwhile."""
+        """A restore of any point, held against a purge unless a clock is wrong."""
         repository = self.open()
         if point := self._some_point(repository):
+            (disk,) = point.disks
+            target = ModelTarget(disk.size_bytes)
             with self._unless_purged(repository, point):
-                assert restored(repository, point) == content(point.machine), f"wrong bytes of {point.machine}"
+                recover_disk(repository, point, disk, target, progress=Silence())
+                assert bytes(target.content) == content(point.machine), f"wrong bytes of {point.machine}"
 
     @contextmanager
     def _unless_purged(self, repository: Repository, point: RestorePoint) -> Iterator[None]:
