@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.repository import MemoryStorage, Repository, open_repository
+from holdfast.repository import MemoryStorage, Repository, merging, open_repository
 from holdfast.repository import cache as cache_module
-from holdfast.repository import merging
 from holdfast.repository.cache import RunFiles, choose
 from holdfast.repository.index import Index
 from holdfast.repository.merging import merge, run_of

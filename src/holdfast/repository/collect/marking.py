@@ -228,7 +228,7 @@ def distinct(ids: Ids) -> Ids:
     keys = words[:, 0].copy()
     order = np.argsort(keys)
     keys = keys[order]
-    fresh = np.diff(keys, prepend=~keys[:1]) != 0
+    fresh: NDArray[np.bool_] = np.diff(keys, prepend=~keys[:1]) != 0
     again = np.flatnonzero(~fresh)
     fresh[again] = (words[order[again]] != words[order[again - 1]]).any(axis=1)
     return words[order[fresh]].view(np.uint8)
