@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
 from bench.figures import Figure, Pair, measures
+from bench.lent import LentCapture
 from bench.measure import WrongBytesError, size_of_tree
 from bench.site import Site
 from bench.synthetic import REGION, content
 from holdfast.core.extents import Extent
-from holdfast.core.point import CaptureKind, Consistency, Definition, PointDisk, RestorePoint
+from holdfast.core.point import CaptureKind, Definition, PointDisk, RestorePoint
 from holdfast.core.progress import Silence
 from holdfast.mover import Care, back_up
 from holdfast.repository import (
@@ -147,29 +147,8 @@ def _written(region: int) -> bytes:
     return content("noise", (1, region), _BLOCK)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Capture:
-    """One disk as of now."""
-
-    disks: Sequence[_Disk]
-    machine: str = _MACHINE
-    machine_id: str = _MACHINE
-    captured_at: datetime
-    consistency: Consistency = "crash"
-    freeze_ms: float | None = None
-    definition: bytes | None = None
-    nvram: bytes | None = None
-    warnings: Sequence[str] = ()
-
-    def confirm(self) -> None:
-        """Nothing changes meanwhile."""
-
-    def settle(self) -> Sequence[str]:
-        return ()
-
-
 def _increment(repository: Repository, disk: _Disk, parent: RestorePoint) -> RestorePoint:
-    capture = _Capture(disks=[disk], captured_at=datetime.now(UTC))
+    capture = LentCapture(machine=_MACHINE, disks=[disk])
     trusting = Care(proof_rounds=0)  # the first point's data are nowhere, so no share of them can be compared
     return back_up(capture, repository, parent=parent, care=trusting, progress=Silence()).point
 
