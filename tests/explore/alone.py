@@ -28,7 +28,7 @@ class InlineUploader(Uploader):
         self._spare.put(sealed.buffer)
 
 
-def run_here(_name: str, work: Shared[Any], body: Callable[[Shared[Any]], None]) -> None:
+def run_here(_name: str, work: Shared[Any], body: Callable[[Shared[Any]], None], spare: int = 0) -> None:
     """What mover threads do, in this one."""
     body(work)
 

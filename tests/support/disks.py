@@ -160,7 +160,11 @@ class ModelTarget:
         self.finished = False
         self.abandoned = False
         self.open_writers = 0
+        self.reserved: list[Extent] = []
         self.lock = threading.Lock()
+
+    def reserve(self, extents: Sequence[Extent]) -> None:
+        self.reserved += extents
 
     def open_writer(self) -> BlockWriter:
         with self.lock:
@@ -184,6 +188,8 @@ class _Writer:
         assert self._open
         self._target.fault(offset, len(buffer))
         assert offset + len(buffer) <= len(self._target.content), "a write past the end of the disk"
+        within = (held for held in self._target.reserved if held.start <= offset and offset + len(buffer) <= held.end)
+        assert any(within), "a write where no room was made"
         self._target.content[offset : offset + len(buffer)] = buffer
 
     def close(self) -> None:

@@ -28,7 +28,6 @@ def interruptible() -> Iterator[None]:
     A signal that our parent had ignored stays ignored: `nohup` and background jobs rely on it. Whatever error comes out
     once a signal has struck is its doing: native code may turn what was raised in it into something of its own.
     """
-    forget_ending()
     struck: list[Interrupted] = []
     before = {signum: signal.getsignal(signum) for signum in _SIGNALS}
     ours = [signum for signum, handler in before.items() if handler is not signal.SIG_IGN]
@@ -43,6 +42,7 @@ def interruptible() -> Iterator[None]:
     finally:
         for signum in ours:
             signal.signal(signum, before[signum])
+        forget_ending()
 
 
 def _interrupt(struck: list[Interrupted], signum: int, _frame: FrameType | None) -> None:

@@ -177,6 +177,9 @@ class TargetDisk(Protocol):
     def output(self) -> str:
         """Where the finished disk will be."""
 
+    def reserve(self, extents: Sequence[Extent]) -> None:
+        """Make room where much is about to be written, if that helps. Raises FullError if there is none."""
+
     def open_writer(self) -> BlockWriter:
         """A new writer for one thread. All writers are closed before `finish`."""
 

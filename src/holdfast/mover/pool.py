@@ -37,8 +37,11 @@ class Shared(Generic[Work]):
         self._stopped = True
 
 
-def run_threads(name: str, work: Shared[Work], body: Callable[[Shared[Work]], None]) -> None:
-    """Run `body` in several threads over the same work; raises the first failure of any, once all have ended."""
+def run_threads(name: str, work: Shared[Work], body: Callable[[Shared[Work]], None], spare: int = 0) -> None:
+    """Run `body` in several threads over the same work; raises the first failure of any, once all have ended.
+
+    `spare` is how many more are worth their memory, since work of this kind waits so much.
+    """
     failures: list[BaseException] = []
 
     def run() -> None:
@@ -48,7 +51,7 @@ def run_threads(name: str, work: Shared[Work], body: Callable[[Shared[Work]], No
             failures.append(failure)
             work.stop()
 
-    workers = [_Worker(f"{name}-{number}", run) for number in range(worker_count())]
+    workers = [_Worker(f"{name}-{number}", run) for number in range(worker_count() + spare)]
     try:
         for worker in workers:
             worker.start()

@@ -63,7 +63,7 @@ class _Restore:
 
     def run(self) -> RestoreOutcome:
         self._progress.step(f"Restoring {self._disk.name}")
-        run_threads("mover", Shared(self._runs()), self._work_off)
+        run_threads("mover", Shared(self._runs()), self._work_off, spare=1)  # writes are waited for
         self._progress.advance(self._disk.size_bytes, self._disk.size_bytes)
         return RestoreOutcome(read_bytes=self._read_bytes, written_bytes=self._written_bytes)
 
@@ -73,6 +73,7 @@ class _Restore:
         Planned a window of the disk at a time, by whichever thread comes first, while the others still work.
         """
         for window in self._windows():
+            self._target.reserve(window.extents())
             runs, lost = plan_reads(self._repository.records.index, window)
             yield from runs
             if len(lost.ids):

@@ -16,6 +16,7 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from holdfast.core.errors import DamagedError, HoldfastError
+from holdfast.core.extents import Extent, normalise
 from holdfast.repository.index import Index
 from holdfast.repository.packs import MAXIMUM_RECORD_BYTES, Pack
 from holdfast.repository.records import Records
@@ -39,6 +40,10 @@ class Layout(NamedTuple):
     def joined(cls, parts: Sequence["Layout"]) -> Self:
         """One after the other; at least one."""
         return cls(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+    def extents(self) -> list[Extent]:
+        """The bytes of the disk that these segments fill."""
+        return normalise(map(Extent, self.starts.tolist(), (self.starts + self.lengths).tolist()))
 
     def only(self, rows: NDArray[np.intp] | slice) -> "Layout":
         """These rows, in this order."""

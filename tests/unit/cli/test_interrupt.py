@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from holdfast.cli.interrupt import Interrupted, interruptible
+from holdfast.core.ending import is_ending
 
 PROGRAM = """
 import sys, time
@@ -70,3 +71,4 @@ def test_what_native_code_makes_of_an_interrupt_is_still_one() -> None:
     with pytest.raises(Interrupted) as caught:
         be_struck_in_native_code()
     assert caught.value.exit_status == 143
+    assert not is_ending(), "what comes after has been asked by nobody"

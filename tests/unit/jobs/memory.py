@@ -157,6 +157,9 @@ class MemoryTarget:
     def __post_init__(self) -> None:
         self.content = bytearray(self.size_bytes)
 
+    def reserve(self, extents: Sequence[Extent]) -> None:
+        assert all(extent.end <= self.size_bytes for extent in extents)
+
     def open_writer(self) -> BlockWriter:
         return MemoryWriter(self)
 

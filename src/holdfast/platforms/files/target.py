@@ -3,20 +3,28 @@
 import contextlib
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from holdfast.core.errors import FailedError, FullError, HoldfastError, NotFoundError, RefusedError
+from holdfast.core.extents import Extent
 from holdfast.core.ports import BlockWriter
 from holdfast.platforms.errors import is_full
+from holdfast.platforms.files.allocation import allocate
 from holdfast.platforms.files.chain import image_device
 from holdfast.platforms.files.qemu_img import create_qcow2
 from holdfast.platforms.nbd.client import NbdWriter
 from holdfast.platforms.nbd.server import QemuNbd
 
+_WORTH_RESERVING: Final = 1024 * 1024
+
 
 class _Body(Protocol):
     """How the bytes get into the draft."""
+
+    def reserve(self, extents: Sequence[Extent]) -> None:
+        """Make room in advance, if that helps."""
 
     def open_writer(self) -> BlockWriter: ...
 
@@ -48,6 +56,10 @@ class TargetFile:
     def output(self) -> str:
         """The final path."""
         return str(self._path)
+
+    def reserve(self, extents: Sequence[Extent]) -> None:
+        """Make room where much is about to be written. Raises FullError, FailedError."""
+        self._body.reserve(extents)
 
     def open_writer(self) -> BlockWriter:
         """A writer for one thread."""
@@ -108,6 +120,16 @@ class _RawBody:
             os.truncate(draft, size_bytes)
         except OSError as error:
             raise _writing_failed(draft, f"making it {size_bytes} bytes long", error) from error
+
+    def reserve(self, extents: Sequence[Extent]) -> None:
+        """Blocks given out in long runs lie together, and a write finds its own without waiting for other writes."""
+        try:
+            with self._draft.open("r+b") as file:
+                for start, end in extents:
+                    if end - start >= _WORTH_RESERVING:
+                        allocate(file.fileno(), start, end - start)
+        except OSError as error:
+            raise _writing_failed(self._draft, "making room", error) from error
 
     def open_writer(self) -> BlockWriter:
         return _RawWriter(self._draft)
@@ -175,6 +197,9 @@ class _Qcow2Body:
     def __init__(self, draft: Path, size_bytes: int) -> None:
         create_qcow2(draft, size_bytes)
         self._server = QemuNbd(str(draft), image_device(draft, "qcow2"), ["--cache=writeback"])
+
+    def reserve(self, extents: Sequence[Extent]) -> None:
+        """The image grows as it is written."""
 
     def open_writer(self) -> BlockWriter:
         return NbdWriter(self._server.export)
