@@ -2,7 +2,7 @@
 
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,6 +20,7 @@ from holdfast.mover.streams import Planner, Proof, RegionWork, Stream
 from holdfast.repository import (
     DEFAULT_VERIFY_SHARE,
     Attempt,
+    BlockMissingError,
     Body,
     Commit,
     Lane,
@@ -205,16 +206,41 @@ class _Backup:
             for disk, stream in disks:
                 if stream.caught:
                     self._progress.warning(_alarm(disk.name, stream))
+            definition = Definition(xml=_root_of(blobs[0], roots), nvram=_root_of(blobs[1], roots))
+            draft = self._draft(parent, disks, definition, roots)
             try:
-                return self._commit(
-                    parent if any(stream.parent for stream in streams) else None,
-                    parent=parent.id if parent else None,
-                    disks=tuple(_point_disk(disk, stream, roots[stream], parent) for disk, stream in disks),
-                    definition=Definition(xml=_root_of(blobs[0], roots), nvram=_root_of(blobs[1], roots)),
-                )
+                return self._commit(draft, lambda state: self._counts(parent, streams, state))
             except _CollectedError as collected:
                 self._progress.step("Storing again what was collected meanwhile")
                 self._plan_again(parent, streams, collected.state)
+
+    def _draft(
+        self,
+        parent: RestorePoint | None,
+        disks: Sequence[tuple[CapturedDisk, Stream]],
+        definition: Definition,
+        roots: Mapping[Stream, bytes],
+    ) -> RestorePoint:
+        """The point as far as it can be told before its commit."""
+        return RestorePoint(
+            id=secrets.token_hex(8),
+            machine=self._capture.machine,
+            machine_id=self._capture.machine_id,
+            created_at=self._capture.captured_at,
+            captured_at=self._capture.captured_at,
+            consistency=self._capture.consistency,
+            parent=parent.id if parent else None,
+            disks=tuple(_point_disk(disk, stream, roots[stream], parent) for disk, stream in disks),
+            definition=definition,
+            verified_share=self._attempt.verify_share,
+            base=self._attempt.base,
+        )
+
+    def _counts(self, parent: RestorePoint | None, streams: Sequence[Stream], state: State) -> bool:
+        """Whether, as of a later state, all is still there that was stored, met, or taken over from the parent."""
+        built_on = parent if any(stream.parent for stream in streams) else None
+        kept = built_on is None or kept_since(self._attempt.base, built_on.id, state)
+        return kept and self._attempt.holds(state)
 
     def _plan_again(self, parent: RestorePoint | None, streams: Sequence[Stream], state: State) -> None:
         """Name everything again, as of this state; what does not count any more is read and stored once more."""
@@ -284,43 +310,27 @@ class _Backup:
         top = rewrite(old, depth, stream.leaves, read=read, put=self._attempt.put_node)
         return write_root(size, region_bytes, top, self._attempt.put_node)
 
-    def _commit(
-        self,
-        built_on: RestorePoint | None,
-        *,
-        parent: str | None,
-        disks: tuple[PointDisk, ...],
-        definition: Definition,
-    ) -> tuple[RestorePoint, int]:
+    def _commit(self, draft: RestorePoint, counts: Callable[[State], bool]) -> tuple[RestorePoint, int]:
         """Make the point exist, if all that was read belongs to the instant.
 
-        Raises _CollectedError if something may be gone of what it needs, or of the point that it is `built_on`.
+        Raises _CollectedError if, as of the log's last entry, something of it may be gone.
         """
-        capture = self._capture
         made: list[RestorePoint] = []
-        draft = RestorePoint(
-            id=secrets.token_hex(8),
-            machine=capture.machine,
-            machine_id=capture.machine_id,
-            created_at=capture.captured_at,
-            captured_at=capture.captured_at,
-            consistency=capture.consistency,
-            parent=parent,
-            disks=disks,
-            definition=definition,
-            verified_share=self._attempt.verify_share,
-            base=self._attempt.base,
-        )
 
         def make(state: State, now: datetime) -> Body:
-            kept = built_on is None or kept_since(self._attempt.base, built_on.id, state)
-            if not (kept and self._attempt.holds(state)):
+            if not counts(state):
                 raise _CollectedError(state)
             point = self._road.describe(draft, state, now)
             made.append(point)
             return self._road.decide(point, state)
 
-        capture.confirm()
+        try:
+            self._capture.confirm()
+        except BlockMissingError:  # of what was stored, if a collection was faster than our entry
+            state = self._repository.state()
+            if counts(state):
+                raise
+            raise _CollectedError(state) from None
         appended = self._repository.log.append(make, self._attempt.base)
         return made[-1], appended.stored_bytes
 

@@ -11,8 +11,10 @@ from holdfast.core.errors import DamagedError
 from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Silence
 from holdfast.mover import BackupOutcome, Common, PointThereError, copy_point
+from holdfast.mover.copying import _Arrivals
 from holdfast.repository import MemoryStorage, Repository
 from holdfast.repository.storage.port import Bytes
+from tests.support.collections import collect
 from tests.support.disks import changed, whole
 from tests.support.repositories import (
     ALL_VERIFIED,
@@ -234,3 +236,23 @@ def test_a_copy_with_heal_sends_anew_what_is_damaged_in_the_target(pair: tuple[R
     expected = {first.id: content(1), second.id: content(1) + content(2, 5000)}
     for point in reopened(target).points():
         assert restored(reopened(target), point) == expected[point.id]
+
+
+def test_what_a_collection_takes_before_it_is_read_back_is_brought_again(
+    pair: tuple[Repository, Repository], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = pair
+    point = back_up_disks(source, [whole(content(1))]).point
+    prove = _Arrivals.prove
+    condemned = []
+
+    def struck(arrivals: _Arrivals) -> None:
+        if not condemned:
+            condemned.append(collect(reopened(target)).condemned_packs)
+        prove(arrivals)
+
+    monkeypatch.setattr(_Arrivals, "prove", struck)
+    there = copied(source, target, point).point
+    assert condemned[0] > 0
+    assert restored(reopened(target), there) == content(1)
+    assert check(target).ok
