@@ -28,11 +28,13 @@ from bench.index import index_of_many_segments
 from bench.keyless import keyless_check
 from bench.marking import marking_speed
 from bench.measure import WrongBytesError, say
+from bench.pruning import pruning
 from bench.replicas import replicas
 from bench.same_again import same_again
 from bench.scattered import stored_for_scattered_writes
 from bench.second_machine import second_machine
 from bench.site import Site
+from bench.thousandth import thousandth
 from bench.touched import metadata_of_touched_regions
 
 _ROOT = Path(__file__).parents[1]
@@ -50,9 +52,10 @@ MEASUREMENTS = (
     small_against_huge,
     freezes,
     marking_speed,
+    thousandth,
     replicas,
 )
-LONG: tuple[Measurement, ...] = (whole_fleet, index_of_many_segments)
+LONG: tuple[Measurement, ...] = (whole_fleet, index_of_many_segments, pruning)
 """What takes more than minutes, or gigabytes that are kept."""
 _VERSIONS = (
     (str(_HOLDFAST), "--version"),

@@ -1,11 +1,20 @@
 """A machine of nothing but disks that a measurement makes up, lent to the mover through the platform's ports."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any, BinaryIO
 
-from holdfast.core.point import Consistency
+from bench.synthetic import Edit
+from holdfast.core.extents import Extent, normalise
+from holdfast.core.point import CaptureKind, Consistency, RestorePoint
 from holdfast.core.ports import CapturedDisk
+from holdfast.core.progress import Silence
+from holdfast.mover import Care, back_up
+from holdfast.repository import Repository
+
+DISK = "vda"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,3 +39,46 @@ class LentCapture:
 
     def settle(self) -> Sequence[str]:
         return ()
+
+
+class LentImage:
+    """An image, with what was written since the last point; all of it is data."""
+
+    name = DISK
+    format = "raw"
+    reason = ""
+    mark: dict[str, Any] | None = None
+
+    def __init__(self, file: BinaryIO, written: Sequence[Extent] | None) -> None:
+        self.size_bytes = os.fstat(file.fileno()).st_size
+        self.capture: CaptureKind = "full" if written is None else "incremental"
+        self._file = file
+        self._written = written
+
+    def data(self) -> Iterator[Extent]:
+        yield Extent(0, self.size_bytes)
+
+    def changes(self) -> Sequence[Extent] | None:
+        return self._written
+
+    def open_reader(self) -> "LentImage":
+        return self
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        if os.preadv(self._file.fileno(), [buffer], offset) != len(buffer):
+            raise OSError(f"the image is too short at {offset}")
+
+    def close(self) -> None:
+        pass
+
+
+def write_and_keep(
+    repository: Repository, machine: str, file: BinaryIO, parent: RestorePoint | None, edits: Sequence[Edit]
+) -> RestorePoint:
+    """Write to an image, and make the next point of it; without a parent the first one."""
+    for edit in edits:
+        os.pwrite(file.fileno(), edit.content(), edit.offset)
+    written = normalise([Extent(edit.offset, edit.end) for edit in edits])
+    capture = LentCapture(machine=machine, disks=[LentImage(file, written if parent else None)])
+    trusting = Care(proof_rounds=0)  # what else it reads only to compare changes nothing of what is stored
+    return back_up(capture, repository, parent=parent, care=trusting, progress=Silence()).point

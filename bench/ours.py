@@ -1,7 +1,7 @@
 """Our side: Holdfast driven through its command line as a user drives it, with nothing but its defaults."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,17 @@ class Holdfast:
 
     def size_bytes(self) -> int:
         return size_of_tree(self.home / "repository")
+
+    def unlock(self) -> Timing:
+        """The least that needs the key; what there is beside it is read too."""
+        return self._run("repository", "info")
+
+    def purge(self, points: Sequence[str]) -> Timing:
+        """Delete these points for good; what they needed stays until it is collected."""
+        return self._run("point", "delete", "--purge", "--yes", *points)
+
+    def collect(self) -> Timing:
+        return self._run("repository", "collect")
 
     def check_by_name(self) -> Timing:
         """Without the passphrase."""

@@ -7,27 +7,20 @@ a log grows through it. Any state can be computed again from the seed, so reader
 import hashlib
 import inspect
 import json
-import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any, BinaryIO
 
-from bench.lent import LentCapture
+from bench.lent import write_and_keep
 from bench.measure import say
 from bench.site import Site
 from bench.synthetic import REGION, Edit, SyntheticDisk
-from holdfast.core.extents import Extent, normalise
-from holdfast.core.point import CaptureKind, RestorePoint
-from holdfast.core.progress import Silence
-from holdfast.mover import Care, back_up
-from holdfast.repository import LocalDirectory, Repository, create_repository
+from holdfast.repository import LocalDirectory, create_repository
 from holdfast.repository.config import FORMAT, Cut
 
 MACHINE = "aged"
-DISK = "vda"
 PASSPHRASE = "bench"
 SIZE = 2 << 30
 _REGIONS = SIZE // REGION
@@ -98,52 +91,9 @@ def _make(home: Path, points: int) -> None:
     SyntheticDisk(SIZE, range(_REGIONS)).write_to(image)
     repository = create_repository(LocalDirectory.create(home / "repository"), PASSPHRASE.encode())
     with image.open("r+b", buffering=0) as file:
-        made: list[RestorePoint] = []
-        for generation in range(points):
-            edits = changes(generation) if generation else []
-            for edit in edits:
-                os.pwrite(file.fileno(), edit.content(), edit.offset)
-            made.append(_back_up(repository, file, made[-1] if made else None, edits))
+        made = [write_and_keep(repository, MACHINE, file, None, [])]
+        for generation in range(1, points):
+            made.append(write_and_keep(repository, MACHINE, file, made[-1], changes(generation)))
             if generation % 100 == 99:
                 say(f"  {generation + 1} points")
     (home / "points.json").write_text(json.dumps([point.id for point in made]))
-
-
-def _back_up(
-    repository: Repository, file: BinaryIO, parent: RestorePoint | None, edits: Sequence[Edit]
-) -> RestorePoint:
-    written = normalise([Extent(edit.offset, edit.end) for edit in edits])
-    capture = LentCapture(machine=MACHINE, disks=[_Disk(file, written if parent else None)])
-    trusting = Care(proof_rounds=0)  # what else it reads only to compare changes nothing of what is stored
-    return back_up(capture, repository, parent=parent, care=trusting, progress=Silence()).point
-
-
-class _Disk:
-    """The image, with what was written since the last point."""
-
-    name = DISK
-    size_bytes = SIZE
-    format = "raw"
-    reason = ""
-    mark: dict[str, Any] | None = None
-
-    def __init__(self, file: BinaryIO, written: Sequence[Extent] | None) -> None:
-        self.capture: CaptureKind = "full" if written is None else "incremental"
-        self._file = file
-        self._written = written
-
-    def data(self) -> Iterator[Extent]:
-        yield Extent(0, SIZE)
-
-    def changes(self) -> Sequence[Extent] | None:
-        return self._written
-
-    def open_reader(self) -> "_Disk":
-        return self
-
-    def read_into(self, offset: int, buffer: memoryview) -> None:
-        if os.preadv(self._file.fileno(), [buffer], offset) != len(buffer):
-            raise OSError(f"the image is too short at {offset}")
-
-    def close(self) -> None:
-        pass

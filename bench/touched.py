@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from bench.figures import Figure, Pair, measures
-from bench.lent import LentCapture
+from bench.lent import DISK, LentCapture
 from bench.measure import WrongBytesError, size_of_tree
 from bench.site import Site
 from bench.synthetic import REGION, content
@@ -88,7 +88,7 @@ def _no_node(node: bytes) -> bytes:
 
 def _point(root: str, attempt: Attempt) -> RestorePoint:
     now = datetime.now(UTC)
-    disk = PointDisk(name="vda", size_bytes=_SIZE, format="raw", capture="full", reason="", root=root)
+    disk = PointDisk(name=DISK, size_bytes=_SIZE, format="raw", capture="full", reason="", root=root)
     return RestorePoint(
         id=f"{_SEED:016}",
         machine=_MACHINE,
@@ -107,7 +107,7 @@ def _point(root: str, attempt: Attempt) -> RestorePoint:
 class _Disk:
     """The same disk with a block written in each of some regions."""
 
-    name = "vda"
+    name = DISK
     size_bytes = _SIZE
     format = "raw"
     capture: CaptureKind = "incremental"
