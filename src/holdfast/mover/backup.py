@@ -16,7 +16,7 @@ from holdfast.core.ports import Capture, CapturedDisk
 from holdfast.core.progress import Progress
 from holdfast.mover.pool import Shared, run_threads
 from holdfast.mover.regions import RegionWorker
-from holdfast.mover.streams import Planner, Proof, RegionWork, Stream
+from holdfast.mover.streams import BytesSource, Planner, Proof, RegionWork, Stream
 from holdfast.repository import (
     DEFAULT_VERIFY_SHARE,
     Attempt,
@@ -203,9 +203,6 @@ class _Backup:
         streams = _streams_of(disks, blobs)
         while True:
             roots = self._store(streams)
-            for disk, stream in disks:
-                if stream.caught:
-                    self._progress.warning(_alarm(disk.name, stream))
             definition = Definition(xml=_root_of(blobs[0], roots), nvram=_root_of(blobs[1], roots))
             draft = self._draft(parent, disks, definition, roots)
             try:
@@ -271,14 +268,17 @@ class _Backup:
             if not again:
                 return roots
             work = [each for each in again if isinstance(each, RegionWork)]
+            assert len(work) == len(again), "somebody else's work"
 
     def _read(self, work: Iterable[RegionWork], streams: Sequence[Stream]) -> None:
         """Work it off; a stream whose parent proves damaged meanwhile, or its change list a lie, is read whole."""
         run_threads("mover", Shared(work), self._work_off)
         if any(stream.shaken for stream in streams):
             self._attempt.doubt()
-        if again := [stream for stream in streams if stream.shaken or stream.caught]:
+        if again := [stream for stream in streams if stream.parent and (stream.shaken or stream.caught)]:
             for stream in again:
+                if stream.caught:
+                    self._progress.warning(_alarm(stream))
                 self._planner.start_over(stream)
             self._total_bytes += sum(stream.expected_bytes for stream in again)
             run_threads("mover", Shared(chain.from_iterable(stream.work for stream in again)), self._work_off)
@@ -365,11 +365,12 @@ def _loss(records: int) -> str:
     )
 
 
-def _alarm(disk: str, stream: Stream) -> str:
+def _alarm(stream: Stream) -> str:
+    assert not isinstance(stream.source, BytesSource)
     ranges = ", ".join(f"{start} to {end}" for start, end in normalise(stream.caught))
     return (
-        f"disk {disk} differs from its last point at bytes {ranges}, though it was told not to have changed "
-        "there: all of it was read, and this point is right; points since its last full read may not be"
+        f"disk {stream.source.name} differs from its last point at bytes {ranges}, though it was told not to have "
+        "changed there: all of it was read, and this point is right; points since its last full read may not be"
     )
 
 

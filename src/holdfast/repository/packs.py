@@ -47,7 +47,7 @@ _TRAILER: Final = struct.Struct("<I4x8s")
 _END_MAGIC: Final = b"HFPKEND\x01"
 _TABLE_HEAD: Final = struct.Struct("<II")
 _AAD: Final = struct.Struct("<16sHIBI32sII")
-_OBJECT: Final = re.compile("packs/[0-9a-f]{2}/([0-9a-f]{64})")
+_OBJECT: Final = re.compile(r"packs/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 RECORD_ROW: Final = np.dtype([("offset", "<u4"), ("packed", "<u4"), ("plain", "<u4"), ("segments", "<u4")])
 
 assert HEADER.size == 64
@@ -117,7 +117,7 @@ def object_of(name: str) -> str:
 def pack_name(object_name: str) -> str | None:
     """The name in hex of the pack that is this object; None for what other programs leave below `packs/`."""
     match = _OBJECT.fullmatch(object_name)
-    return match[1] if match else None
+    return match[2] if match else None
 
 
 @dataclass(frozen=True, eq=False)

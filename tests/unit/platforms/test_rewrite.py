@@ -44,6 +44,10 @@ ORIGINAL = b"""\
     <console type='file'><source path='/var/log/shop.serial'/><target type='serial' port='0'/></console>
     <serial type='unix'><source mode='bind' path='/run/shop.sock'/><target port='1'/></serial>
     <serial type='pty'><source path='/dev/pts/3'/><log file='/var/log/pty.log' append='on'/></serial>
+    <serial type='file'><source path='/var/log/other/shop.serial'/><target port='3'/></serial>
+    <serial type='tcp'><source mode='bind' host='127.0.0.1' service='4555'/><protocol type='raw'/></serial>
+    <serial type='tcp'><source mode='connect' host='127.0.0.1' service='4556'/><protocol type='raw'/></serial>
+    <serial type='pipe'><source path='/run/shop.pipe'/></serial>
     <channel type='unix'><source mode='bind' path='/run/qga'/>
       <target type='virtio' name='org.qemu.guest_agent.0'/></channel>
     <graphics type='vnc' port='5900' autoport='no' websocket='5700'><listen type='address'/></graphics>
@@ -159,6 +163,21 @@ def test_logs_and_sockets_do_not_collide_with_the_originals() -> None:
     assert find(new, "devices/serial[1]/source")["path"] == "/new/shop2-shop.serial"
     assert find(new, "devices/serial/log")["file"] == "/new/shop2-pty.log"
     assert new.xml.find("devices/channel/source") is None
+
+
+def test_two_logs_of_one_name_stay_two() -> None:
+    paths = [source.get("path") for source in rewritten().xml.iterfind("devices/serial/source[@path]")]
+    assert paths == ["/new/shop2-shop.serial", "/new/shop2-shop.sock", "/new/shop2-shop.serial-2"]
+
+
+def test_a_port_that_the_original_listens_at_becomes_a_terminal_and_one_that_calls_stays() -> None:
+    new = rewritten()
+    kinds = [serial.get("type") for serial in new.xml.iterfind("devices/serial")]
+    assert kinds == ["file", "unix", "pty", "file", "pty", "tcp", "pty"]
+    assert "4555" not in new.text
+    assert find(new, "devices/serial[@type='tcp']/source")["service"] == "4556"
+    for kind in ("tcp", "pipe"):
+        assert any(f"instead of a {kind}" in warning for warning in new.warnings)
 
 
 def test_what_only_one_machine_can_have_is_made_free_and_said() -> None:

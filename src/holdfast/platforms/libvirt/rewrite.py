@@ -8,6 +8,7 @@ as a shared disk that is not part of the point, is taken out rather than attache
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 
 from holdfast.core.errors import DamagedError, UsageError
@@ -151,23 +152,37 @@ def _interfaces(new: Rewritten, places: NewPlaces) -> None:
 
 def _character_devices(new: Rewritten, places: NewPlaces) -> None:
     """Logs and sockets get new paths, one for each old one: a console names its serial port's file once more."""
-
-    def moved(path: str) -> str:
-        return str(new.files.setdefault(path, places.directory / f"{places.name}-{Path(path).name}"))
-
     for tag in ("serial", "parallel", "console", "channel"):
         for device in new.xml.iterfind(f"devices/{tag}"):
             if (log := device.find("log")) is not None and log.get("file"):
-                log.set("file", moved(log.attrib["file"]))
-            source, kind = device.find("source"), device.get("type")
-            if source is None or not source.get("path"):
-                continue
-            if kind == "unix" and tag == "channel":
-                device.remove(source)  # libvirt chooses one
-            elif kind in {"file", "unix"}:
-                source.set("path", moved(source.attrib["path"]))
-            elif kind == "pty":
-                device.remove(source)
+                log.set("file", _moved(log.attrib["file"], new, places))
+            match device.get("type"):
+                case "unix" if tag == "channel":
+                    _remove_children(device, "source")  # libvirt chooses one
+                case "file" | "unix":
+                    for source in device.iterfind("source[@path]"):
+                        source.set("path", _moved(source.attrib["path"], new, places))
+                case "pty":
+                    _remove_children(device, "source")
+                case "tcp" | "udp" | "pipe" as kind if tag != "channel" and _is_taken_already(kind, device):
+                    new.warnings.append(f"a {tag} device of {places.name} is a pty instead of a {kind} that is taken")
+                    device.set("type", "pty")
+                    _remove_children(device, "source")
+                    _remove_children(device, "protocol")
+
+
+def _moved(path: str, new: Rewritten, places: NewPlaces) -> str:
+    """The new path for an old one; no two old ones get the same."""
+    if path not in new.files:
+        names = chain([""], (f"-{number}" for number in count(2)))
+        wanted = (places.directory / f"{places.name}-{Path(path).name}{suffix}" for suffix in names)
+        new.files[path] = next(free for free in wanted if free not in new.files.values())
+    return str(new.files[path])
+
+
+def _is_taken_already(kind: str, device: ET.Element) -> bool:
+    """Whether only one machine can have what a device listens at: a port, or a pair of pipes."""
+    return kind == "pipe" or any(source.get("mode") == "bind" for source in device.iterfind("source"))
 
 
 def _graphics(new: Rewritten, places: NewPlaces) -> None:

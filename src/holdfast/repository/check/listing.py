@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from holdfast.repository.packs import pack_name
 from holdfast.repository.storage.port import Stored
 
-_PACK: Final = re.compile(r"packs/([0-9a-f]{2})/\1[0-9a-f]{62}")
 _INDEX: Final = re.compile(r"index/[0-9a-f]{64}")
 _SLOT: Final = re.compile(r"keys/[1-9][0-9]*(\.2)?")
 _ENTRY: Final = re.compile(r"log/[0-9]{12}")
@@ -35,7 +35,8 @@ def sorted_out(objects: Iterable[Stored], config_names: Sequence[str]) -> Listin
         return [stored for stored in ordered if pattern.fullmatch(stored.name)]
 
     config = [stored for stored in ordered if stored.name in config_names]
-    return Listing(config, like(_SLOT), like(_ENTRY), like(_INDEX), like(_PACK))
+    packs = [stored for stored in ordered if pack_name(stored.name)]
+    return Listing(config, like(_SLOT), like(_ENTRY), like(_INDEX), packs)
 
 
 def pack_of(name: str) -> str:

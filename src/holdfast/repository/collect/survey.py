@@ -1,9 +1,8 @@
 """What a collection has to know before it decides: which packs there are, and what of them the points reach."""
 
-import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from blake3 import blake3
@@ -17,12 +16,10 @@ from holdfast.repository.collect.plan import CollectionPlan, PackUse, plan_colle
 from holdfast.repository.collect.rewriting import ReachedRecord
 from holdfast.repository.index import decode_index_object
 from holdfast.repository.keys import Keys
-from holdfast.repository.packs import DATA, Pack
+from holdfast.repository.packs import DATA, Pack, pack_name
 from holdfast.repository.records import Records, pack_from_storage
 from holdfast.repository.state import PackRecord, State
 from holdfast.repository.storage.port import ObjectMissingError, Storage, StorageError, Stored
-
-_PACK: Final = re.compile("packs/[0-9a-f]{2}/([0-9a-f]{64})")
 
 
 class IndexObject(NamedTuple):
@@ -189,9 +186,8 @@ class Survey:
             self.numbers[self.records.index.packs[number].name] = number
 
     def _list_packs(self) -> None:
-        """Other programs leave files of other names."""
-        listed = ((_PACK.fullmatch(name), size) for name, size in self._storage.list("packs/"))
-        self.stored = {match[1]: size for match, size in listed if match}
+        listed = self._storage.list("packs/")
+        self.stored = {name: size for path, size in listed if (name := pack_name(path))}
 
     def _drop_lost(self) -> None:
         """What a pack held that is not there, or not whole, has to be found elsewhere."""
