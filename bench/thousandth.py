@@ -99,6 +99,7 @@ class _Counting:
         self._counting = threading.Lock()
         self.url = inner.url
         self.puts_at_once = inner.puts_at_once
+        self.object_lock = inner.object_lock
         self._inner = inner
 
     def __str__(self) -> str:

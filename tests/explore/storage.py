@@ -80,6 +80,7 @@ class SharedStorage:
     """One actor's way to the shelf: the storage port, a turn for every call."""
 
     puts_at_once = 1
+    object_lock = None
 
     def __init__(self, shelf: Shelf, actor: Actor) -> None:
         self.url = "memory:"

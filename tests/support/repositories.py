@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from holdfast.core.point import RestorePoint
-from holdfast.core.progress import Silence
+from holdfast.core.progress import Progress, Silence
 from holdfast.mover import BackupOutcome, Care, back_up, restore_disk
 from holdfast.repository import (
     CheckReport,
@@ -43,6 +43,7 @@ def back_up_disks(
     *,
     parent: RestorePoint | None = None,
     care: Care = ALL_VERIFIED,
+    progress: Progress | None = None,
     **capture: Any,
 ) -> BackupOutcome:
     return back_up(
@@ -50,7 +51,7 @@ def back_up_disks(
         repository,
         parent=parent,
         care=care,
-        progress=Silence(),
+        progress=progress or Silence(),
     )
 
 

@@ -78,6 +78,7 @@ class FaultyStorage:
         self.inner = inner
         self.url = inner.url
         self.puts_at_once = inner.puts_at_once
+        self.object_lock = inner.object_lock
         self.puts: list[str] = []
         self.deletes: list[str] = []
         self.unreadable: dict[str, HoldfastError] = {}
@@ -194,6 +195,7 @@ class RecordingStorage:
         self.inner = inner
         self.url = inner.url
         self.puts_at_once = inner.puts_at_once
+        self.object_lock = inner.object_lock
         self.operations: list[Operation] = []
         self._count = 0
         self._counting = threading.Lock()

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,15 +120,17 @@ class ObjectStore:
         secret = ["--secret-key", key.secret_access_key]
         self._run("radosgw-admin", "-c", self._conf, "--name", "client.rgw", "user", "create", *account, *secret)
 
-    def new_bucket(self) -> str:
-        """A bucket that nobody has used."""
+    def new_bucket(self, *, object_lock: bool = False) -> str:
+        """A bucket that nobody has used; with object lock it keeps every version too."""
         bucket = f"bucket-{uuid4().hex[:12]}"
-        self.ask("PUT", f"/{bucket}")
+        self.ask("PUT", f"/{bucket}", headers={"x-amz-bucket-object-lock-enabled": "true"} if object_lock else {})
         return bucket
 
-    def ask(self, method: str, target: str, body: bytes = b"") -> bytes:
+    def ask(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] = {}) -> bytes:
         """A request of the owner's that no storage has a method for. Returns the answer's body."""
-        request = urllib.request.Request(self.endpoint + target, data=body or None, method=method)
+        request = urllib.request.Request(
+            self.endpoint + target, data=body or None, method=method, headers=dict(headers)
+        )
         signed(request, OWNER.credentials, _REGION)
         try:
             with urllib.request.urlopen(request) as answer:

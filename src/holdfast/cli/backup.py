@@ -14,9 +14,10 @@ from click.core import ParameterSource
 from holdfast.bootstrap.settings import CONNECT, TARGET_SECRET, find_connection, read_second_settings
 from holdfast.bootstrap.wiring import capture_images, connect, open_repository
 from holdfast.cli.common import Common
-from holdfast.cli.output import size_text
+from holdfast.cli.output import local_text, size_text
 from holdfast.cli.parameters import ByteSize, named_images
 from holdfast.cli.stream import Stream, StreamCommand, stream
+from holdfast.cli.times import Duration
 from holdfast.core.errors import HoldfastError, UsageError
 from holdfast.core.ports import CaptureOptions
 from holdfast.core.progress import Progress
@@ -85,6 +86,12 @@ _OF_MACHINES_ONLY = ("connect", "require_quiesce", "no_quiesce", "freeze_timeout
     "--heal",
     is_flag=True,
     help="Read everything, and trust nothing stored that has not been read: damage in the repository is stored anew.",
+)
+@click.option(
+    "--lock-for",
+    type=Duration(),
+    metavar="PERIOD",
+    help="Let nobody delete the new point for so long, from its first moment on: 12h, 30d, 8w. See `point lock`.",
 )
 @click.option(
     "--also-to",
@@ -158,7 +165,12 @@ class _Machines:
 
 
 def _care(said: dict[str, Any]) -> Care:
-    return Care(verify_share=said["verify_share"] / 100, heal=said["heal"], proof_rounds=said["proof_rounds"])
+    return Care(
+        verify_share=said["verify_share"] / 100,
+        heal=said["heal"],
+        proof_rounds=said["proof_rounds"],
+        lock_for=said["lock_for"],
+    )
 
 
 def _images_wanted(context: click.Context, machines: Sequence[str], said: dict[str, Any]) -> _Images | None:
@@ -245,8 +257,9 @@ def _protect_everywhere(
 
 def _lines(result: BackupResult) -> list[str]:
     frozen = "" if result.freeze_ms is None else f", frozen for {result.freeze_ms:.0f} ms"
+    locked = f", locked until {local_text(result.locked_until)}" if result.locked_until else ""
     moved = f"read {size_text(result.read_bytes)}, new {size_text(result.sent_bytes)}"
     return [
-        f"{result.machine}: point {result.point}, {result.capture}, {result.consistency}-consistent{frozen}",
+        f"{result.machine}: point {result.point}, {result.capture}, {result.consistency}-consistent{frozen}{locked}",
         f"  {moved}, stored {size_text(result.stored_bytes)}, {result.seconds:.1f} s",
     ]

@@ -122,13 +122,16 @@ def hold(context: click.Context, references: Sequence[str], reason: str, *, rele
 def lock(context: click.Context, references: Sequence[str], until: datetime | None, period: timedelta | None) -> None:
     """Let nobody delete points before a time.
 
-    Nobody can take a lock back or make it shorter; a longer one replaces it.
+    Nobody can take a lock back or make it shorter; a longer one replaces it. In a bucket with object lock the store
+    locks all that the points need, rounded up to the month. Elsewhere only Holdfast honours the lock, and warns of it.
     """
     common = Common.of(context)
     wanted = [parse_reference(text) for text in references]
     end = _end_of_lock(until, period)
     with open_repository(common.repository(), common.warn) as repository:
         points = choose_points(repository, wanted)
+        if weakness := repository.locking.weakness:
+            common.warn(weakness)
         decide.lock_points(repository, _ids(points), end)
         shapes = [_shape(repository, point) for point in points]
     _show(common, points, shapes, f"locked until {local_text(end)}")

@@ -67,6 +67,13 @@ def info(context: click.Context) -> None:
         _show(opened.info(), as_json=common.json)
 
 
+_LOCKS = {
+    "store": "kept by the store (object lock)",
+    "log": "kept by Holdfast only: the storage locks nothing",
+    "unknown": "unknown: the storage does not say whether it locks",
+}
+
+
 def _show(described: RepositoryInfo, *, as_json: bool) -> None:
     if as_json:
         print_json(described)
@@ -80,6 +87,7 @@ def _show(described: RepositoryInfo, *, as_json: bool) -> None:
             ("Points", str(described.points)),
             ("Protected", size_text(described.plain_bytes)),
             ("Stored", f"{size_text(described.stored_bytes)} in {described.packs} packs"),
+            ("Locks", _LOCKS[described.locks]),
             ("Log position", str(described.log_position)),
         ]
     )

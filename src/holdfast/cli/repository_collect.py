@@ -46,23 +46,32 @@ def _shape(plan: CollectionPlan) -> dict[str, object]:
         "rewritten_bytes": plan.rewritten_bytes,
         "deleted_objects": len(plan.condemned) + len(plan.leftovers) + len(plan.index_objects),
         "peak_bytes": plan.rewritten_bytes,
+        "locked_packs": len(plan.locked),
+        "locked_bytes": sum(use.dead_bytes for use in plan.locked),
     }
 
 
 def _plan_lines(plan: CollectionPlan) -> list[str]:
+    locked = _locked_lines(len(plan.locked), sum(use.dead_bytes for use in plan.locked))
     if plan.nothing_to_do:
-        return ["nothing to free"]
+        return ["nothing to free", *locked]
     return [
         f"would free about {size_text(plan.freed_bytes)}, needing {size_text(plan.rewritten_bytes)} more meanwhile",
         f"  {len(plan.dead)} packs that nothing needs",
         f"  {len(plan.rewritten)} packs of which {size_text(plan.rewritten_bytes)} are needed, to be rewritten",
         f"  {len(plan.leftovers)} packs that were condemned before and are still there",
         f"  {len(plan.index_objects)} index objects to be replaced",
+        *locked,
     ]
 
 
 def _report_lines(report: CollectionReport) -> list[str]:
+    locked = _locked_lines(report.locked_packs, report.locked_bytes)
     if not report.deleted_objects:
-        return ["nothing to free"]
+        return ["nothing to free", *locked]
     done = f"{report.condemned_packs} packs condemned, {size_text(report.rewritten_bytes)} rewritten"
-    return [f"freed {size_text(report.freed_bytes)}: {done}, {report.deleted_objects} objects deleted"]
+    return [f"freed {size_text(report.freed_bytes)}: {done}, {report.deleted_objects} objects deleted", *locked]
+
+
+def _locked_lines(packs: int, size: int) -> list[str]:
+    return [f"  {packs} packs stay with {size_text(size)} of garbage: the store has locked them"] if packs else []

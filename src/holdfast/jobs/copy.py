@@ -124,6 +124,7 @@ def copy_planned(
         sent_bytes=outcome.sent_bytes,
         stored_bytes=outcome.stored_bytes,
         seconds=round(time.monotonic() - began, 3),
+        locked_until=outcome.locked_until,
         warnings=notes.warnings,
     )
 

@@ -67,7 +67,11 @@ def release_points(repository: Repository, points: Sequence[str]) -> None:
 
 
 def lock_points(repository: Repository, points: Sequence[str], until: datetime) -> None:
-    """Keep points from being deleted by anybody before a time. Nobody can take that back."""
+    """Keep points from being deleted by anybody before a time. Nobody can take that back.
+
+    Where the store locks, it locks what they need first. Raises what it raises: then no entry says they are locked, or
+    its last step is missing. Locking again goes on where it ended.
+    """
 
     def why_not(each: Standing, now: datetime) -> str:
         if until <= now:
@@ -75,7 +79,36 @@ def lock_points(repository: Repository, points: Sequence[str], until: datetime) 
         longer = each.locked_until is not None and each.locked_until > until
         return f"locked until {each.locked_until} already, and a lock is never made shorter" if longer else ""
 
-    _decide(repository, Lock(points=list(points), until=until), why_not)
+    body = Lock(points=list(points), until=until)
+    if repository.locking.weakness:
+        _decide(repository, body, why_not)
+        return
+    while not _locked_in_store(repository, body, why_not):
+        pass
+    repository.locking.secure_log(until)
+    repository.locking.remember(points, until)
+
+
+def _locked_in_store(repository: Repository, body: Lock, why_not: WhyNot) -> bool:
+    """Lock in the store, then by an entry; False if a collection took something of what was locked meanwhile."""
+    standings = _allowed(repository.state(), repository.log.clock(), body.points, why_not)
+    secured = repository.locking.secure_points([each.point for each in standings], body.until)
+
+    def make(state: State, now: datetime) -> Body:
+        _allowed(state, now, body.points, why_not)
+        if not secured.holds(state):
+            raise _CollectedMeanwhileError
+        return body
+
+    try:
+        repository.log.append(make)
+    except _CollectedMeanwhileError:
+        return False
+    return True
+
+
+class _CollectedMeanwhileError(Exception):
+    """Something that the points need is elsewhere now."""
 
 
 def _decide(repository: Repository, body: PointDecision, why_not: WhyNot) -> None:

@@ -67,5 +67,6 @@ def bring_along(taken: Taken, target: Repository, *, care: Care, progress: Progr
         sent_bytes=sum(copy.sent_bytes for copy in copies if copy),
         stored_bytes=sum(copy.stored_bytes for copy in copies if copy),
         disks=tuple(replace(disk, read_bytes=0) for disk in result.disks),
+        locked_until=next((copy.locked_until for copy in copies if copy), None),
         warnings=tuple(text for copy in copies if copy for text in copy.warnings),
     )

@@ -95,5 +95,6 @@ def _result(
             )
             for disk in point.disks
         ),
+        locked_until=outcome.locked_until,
         warnings=notes.warnings,
     )

@@ -27,6 +27,7 @@ class BackupResult:
 
     `read_bytes` came from the source, `sent_bytes` were plain bytes the repository did not know, by `stored_bytes` the
     repository grew. `proved_bytes` more were read only to be compared. `freeze_ms` is None if nothing was frozen.
+    `locked_until` is None if the point is not locked, or not in full: then a warning says so.
     """
 
     machine: str
@@ -43,6 +44,7 @@ class BackupResult:
     stored_bytes: int
     capture: CaptureKind
     disks: tuple[ProtectedDisk, ...]
+    locked_until: datetime | None
     warnings: tuple[str, ...]
 
 
@@ -94,4 +96,5 @@ class CopyResult:
     sent_bytes: int
     stored_bytes: int
     seconds: float
+    locked_until: datetime | None
     warnings: tuple[str, ...]

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from holdfast.core.extents import normalise
 from holdfast.core.point import Definition, PointDisk, RestorePoint
 from holdfast.core.ports import Capture, CapturedDisk
 from holdfast.core.progress import Progress
+from holdfast.mover.locking import PointLock
 from holdfast.mover.pool import Shared, run_threads
 from holdfast.mover.regions import RegionWorker
 from holdfast.mover.streams import BytesSource, Planner, Proof, RegionWork, Stream
@@ -32,6 +33,7 @@ from holdfast.repository import (
     rewrite,
     write_root,
 )
+from holdfast.repository.storage.port import ObjectMissingError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +43,14 @@ class Care:
     `verify_share` (0 to 1) of what is written is decoded and read back before it counts. With `heal` every disk is read
     in full and what is stored counts as known only once it has been read too: what was damaged in the repository and is
     still on the disks is stored anew. Of what did not change an increment reads one share in `proof_rounds` all the
-    same, another each time, and compares it with what is stored; 0 trusts the change list for ever.
+    same, another each time, and compares it with what is stored; 0 trusts the change list for ever. For `lock_for` from
+    its commit on nobody can delete the point; None does not lock it.
     """
 
     verify_share: float = DEFAULT_VERIFY_SHARE
     heal: bool = False
     proof_rounds: int = 30
+    lock_for: timedelta | None = None
 
 
 class Worker(Protocol):
@@ -95,7 +99,8 @@ class BackupOutcome:
     """A committed point and what it cost.
 
     `read_bytes` came from the source, `sent_bytes` of plain data the repository did not have, `stored_bytes` is by how
-    much this backup made it grow. `proved_bytes` more were read only to be compared with what is stored.
+    much this backup made it grow. `proved_bytes` more were read only to be compared with what is stored. Nobody can
+    delete the point before `locked_until`.
     """
 
     point: RestorePoint
@@ -104,6 +109,7 @@ class BackupOutcome:
     sent_bytes: int
     stored_bytes: int
     disks: tuple[DiskOutcome, ...]
+    locked_until: datetime | None
 
 
 def back_up(
@@ -150,6 +156,7 @@ class _Backup:
         self._repository = repository
         self._attempt = attempt
         self._proof_rounds = care.proof_rounds
+        self._lock = PointLock(repository, attempt, care.lock_for, progress) if care.lock_for is not None else None
         self._progress = progress
         self._road = road
         self._open_parent = road.open_parent or repository.open_disk
@@ -177,6 +184,7 @@ class _Backup:
             sent_bytes=self._attempt.sent_bytes,
             stored_bytes=self._attempt.stored_bytes + entry_bytes,
             disks=tuple(DiskOutcome(name=disk.name, read_bytes=stream.read_bytes) for disk, stream in disks),
+            locked_until=self._lock.complete(point) if self._lock else None,
         )
 
     def _plan(self, disk: CapturedDisk, parent: RestorePoint | None) -> Stream:
@@ -325,13 +333,15 @@ class _Backup:
             return self._road.decide(point, state)
 
         try:
+            if self._lock:
+                self._lock.prepare(draft)
             self._capture.confirm()
-        except BlockMissingError:  # of what was stored, if a collection was faster than our entry
+        except (BlockMissingError, ObjectMissingError):  # of what was stored, if a collection was faster than our entry
             state = self._repository.state()
             if counts(state):
                 raise
             raise _CollectedError(state) from None
-        appended = self._repository.log.append(make, self._attempt.base)
+        appended = self._repository.log.append(self._lock.of(make) if self._lock else make, self._attempt.base)
         return made[-1], appended.stored_bytes
 
 

@@ -3,7 +3,7 @@
 Inside, imports run downwards too: storage < framing < keys, recovery < config, plausible, signing, slots, decisions <
 keyset < state < cut, nodes < packs < runs < merging, cache < index, log < broken_log, keyring < lost_config, records,
 tree < reading < disk, neighbours < frames, damaged, packing, claims, reliance < uploading < writer, check < rebuild,
-collect < repository.
+collect, known_locks < locking < repository.
 """
 
 from holdfast.repository.broken_log import BrokenLog

@@ -38,10 +38,11 @@ class Create(Body, frozen=True, kw_only=True):
 
 
 class Commit(Body, frozen=True, kw_only=True):
-    """These points come into being together."""
+    """These points come into being together, locked until that time if one is given."""
 
     kind = "commit"
     points: list[RestorePoint]
+    locked_until: Moment | None = None
 
 
 class PointDecision(Body, frozen=True, kw_only=True):

@@ -27,6 +27,11 @@ class Reliance:
             if number not in self._packs:
                 self._packs[number] = self._index.packs[number].name
 
+    @property
+    def packs(self) -> list[str]:
+        """The names of the packs relied on."""
+        return list(self._packs.values())
+
     def holds(self, state: State) -> bool:
         """Whether all that was relied on still counts."""
         condemned = state.condemned.keys() - self.state.condemned.keys()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from holdfast.core.errors import DamagedError, HoldfastError, NotFoundError
 from holdfast.core.point import RestorePoint
@@ -23,6 +23,7 @@ from holdfast.repository.disk import StoredDisk
 from holdfast.repository.keyring import Keyring, Secret, opened_slots, put_slot
 from holdfast.repository.keys import Keys, SlotKind, new_keys
 from holdfast.repository.keyset import FIRST_SLOT, KeyRemovedError
+from holdfast.repository.locking import Locking
 from holdfast.repository.log import Log
 from holdfast.repository.lost_config import plan_configuration
 from holdfast.repository.rebuild import Rebuild
@@ -38,9 +39,16 @@ _LARGEST_BLOB_BYTES: Final = 64 * 1024 * 1024
 """Definitions and firmware variables are read into memory. The largest that QEMU knows are a few MiB."""
 
 
+LockKeeper = Literal["store", "log", "unknown"]
+"""Who keeps the locks of points: the store (object lock), or only programs that read the log."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositoryInfo:
-    """What `repository info` shows. `plain_bytes` is the sum of all points' disks, `stored_bytes` what they take."""
+    """What `repository info` shows. `plain_bytes` is the sum of all points' disks, `stored_bytes` what they take.
+
+    `locks` is unknown where the store may not be asked.
+    """
 
     id: str
     url: str
@@ -52,6 +60,7 @@ class RepositoryInfo:
     stored_bytes: int
     packs: int
     log_position: int
+    locks: LockKeeper
 
 
 class Repository:
@@ -67,6 +76,7 @@ class Repository:
         self.log = log(storage, keys, Signer(config.signing_key, keys.signing_seed))
         self.records = Records(storage, keys, cache / self.id if cache else None)
         self.keyring = Keyring(storage, keys, self.log, config.created_at)
+        self.locking = Locking(storage, self.records, self.log, cache / self.id if cache else None)
         self._claims = Claims(cache / self.id / "at-work" if cache else None)
 
     @property
@@ -111,6 +121,7 @@ class Repository:
             stored_bytes=sum(stored.size for stored in objects),
             packs=sum(stored.name.startswith("packs/") for stored in objects),
             log_position=self.log.state.number,
+            locks=self._lock_keeper(),
         )
 
     def open_disk(self, root: str) -> StoredDisk:
@@ -161,6 +172,12 @@ class Repository:
     def collector(self, progress: Progress) -> Collector:
         """To free what no point needs: plan it, or do it."""
         return Collector(self.storage, self.config, self.keys, self.log, progress)
+
+    def _lock_keeper(self) -> LockKeeper:
+        try:
+            return "store" if self.locking.by_store else "log"
+        except HoldfastError:
+            return "unknown"
 
     def _seen(self, wanted: Callable[[Standing], bool]) -> list[RestorePoint]:
         """The wanted points as lists show them."""

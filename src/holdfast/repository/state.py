@@ -198,7 +198,8 @@ class _Folding:
             if point.id in self._standings or point.id in self._purged:
                 self._void(point.id, "its id was given before")
             else:
-                self._standings[point.id] = Standing(point=replace(point, state="live"), number=self._number)
+                live = replace(point, state="live")
+                self._standings[point.id] = Standing(point=live, number=self._number, locked_until=body.locked_until)
 
     @_decide.register
     def _forget(self, body: Forget) -> None:

@@ -197,6 +197,15 @@ class Attempt:
         """Whether everything that this attempt has named or been told is known still counts, as of a later state."""
         return self._reliance.holds(state)
 
+    @property
+    def packs(self) -> list[str]:
+        """The names of the packs that this attempt relies on."""
+        return self._reliance.packs
+
+    def rely_on(self, packs: Iterable[str]) -> None:
+        """Rely on these packs of the index too, by name."""
+        self._reliance.note(np.array([self._records.index.number_of(name) for name in packs], np.int64))
+
     def begin_again(self, state: State) -> None:
         """Rely on nothing any more but what counts as of this state: everything is to be named again.
 

@@ -58,6 +58,10 @@ class Marks:
         first, count = int(self._firsts[pack]) >> 3, len(self._index.packs[pack].table.ids)
         return np.unpackbits(self._bits[first : first + -(-count // 8)], count=count, bitorder="little").view(np.bool_)
 
+    def packs(self) -> list[int]:
+        """The packs of which something is marked."""
+        return [pack for pack in np.flatnonzero(self._firsts >= 0).tolist() if self.of(pack).any()]
+
     def _positions(self, places: Places) -> NDArray[np.int64]:
         """The bit of each place."""
         packs = places[:, 0]

@@ -36,13 +36,14 @@ class CollectionPlan:
     """Packs to condemn, as they are or once the rest of them has been rewritten, and what earlier passes left.
 
     `leftovers` are condemned packs that are still there, by their sizes. `index_objects` list packs that go; what else
-    they list is listed anew.
+    they list is listed anew. `locked` packs hold garbage and stay, since the store lets nobody delete them yet.
     """
 
     dead: tuple[PackUse, ...]
     rewritten: tuple[PackUse, ...]
     leftovers: Mapping[str, int]
     index_objects: tuple[str, ...]
+    locked: tuple[PackUse, ...] = ()
 
     @property
     def condemned(self) -> frozenset[str]:
@@ -71,20 +72,28 @@ def plan_collection(
     leftovers: Mapping[str, int],
     index_objects: Mapping[str, Collection[str]],
     condemned: Collection[str],
+    locked: Collection[str] = frozenset(),
 ) -> CollectionPlan:
     """Decide what goes.
 
     `uses` are all packs that are there and not condemned, `leftovers` those that are there and are. `index_objects` say
-    which packs each lists, and `condemned` which names no index object should list.
+    which packs each lists, and `condemned` which names no index object should list. `locked` packs cannot be deleted.
     """
-    wasteful = [use for use in uses if use.dead_bytes > 0]
+    garbage = [use for use in uses if use.dead_bytes > 0]
+    wasteful = [use for use in garbage if use.name not in locked]
     dead = tuple(use for use in wasteful if use.live_bytes == 0)
     rewritten = tuple(_worth_rewriting(wasteful))
     if not dead and sum(use.dead_bytes for use in rewritten) < _WORTH_A_PASS:
         rewritten = ()
     going = {use.name for use in (*dead, *rewritten)}.union(condemned)
     outdated = (name for name, packs in index_objects.items() if not going.isdisjoint(packs))
-    return CollectionPlan(dead=dead, rewritten=rewritten, leftovers=leftovers, index_objects=tuple(sorted(outdated)))
+    return CollectionPlan(
+        dead=dead,
+        rewritten=rewritten,
+        leftovers=leftovers,
+        index_objects=tuple(sorted(outdated)),
+        locked=tuple(use for use in garbage if use.name in locked),
+    )
 
 
 def _worth_rewriting(wasteful: Sequence[PackUse]) -> Iterator[PackUse]:

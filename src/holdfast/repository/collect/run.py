@@ -7,6 +7,7 @@ from holdfast.core.errors import ConflictError, DamagedError, DeniedError, Holdf
 from holdfast.core.progress import Progress
 from holdfast.repository.collect.disk_order import ranks_in_disk_order
 from holdfast.repository.collect.listing import put_index_objects
+from holdfast.repository.collect.locked import Locked, LockedError
 from holdfast.repository.collect.plan import CollectionPlan
 from holdfast.repository.collect.rewriting import ReachedRecord, Rewriting
 from holdfast.repository.collect.survey import Survey
@@ -25,13 +26,18 @@ _PASSES: Final = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionReport:
-    """What a collection did. The repository grew by `peak_bytes` and then shrank, in all by `freed_bytes`."""
+    """What a collection did. The repository grew by `peak_bytes` and then shrank, in all by `freed_bytes`.
+
+    `locked_packs` hold `locked_bytes` of garbage, and stay until the store's locks on them are over.
+    """
 
     freed_bytes: int
     condemned_packs: int
     rewritten_bytes: int
     deleted_objects: int
     peak_bytes: int
+    locked_packs: int
+    locked_bytes: int
     warnings: tuple[str, ...]
 
 
@@ -45,6 +51,8 @@ class Collector:
         self._log = log
         self._progress = progress
         self._warnings: list[str] = []
+        self._locked = Locked(storage)
+        self._locked_garbage: dict[str, int] = {}
         self._growth = Growth()
         self._condemned_packs = 0
         self._rewritten_bytes = 0
@@ -52,7 +60,7 @@ class Collector:
 
     def plan(self) -> CollectionPlan:
         """What a run would do as things stand. Changes nothing."""
-        return self._survey().plan()
+        return self._plan_around_locks(self._survey())
 
     def run(self) -> CollectionReport:
         """Free what no point needs.
@@ -73,6 +81,8 @@ class Collector:
                 rewritten_bytes=self._rewritten_bytes,
                 deleted_objects=self._deleted_objects,
                 peak_bytes=self._growth.peak_bytes,
+                locked_packs=len(self._locked_garbage),
+                locked_bytes=sum(self._locked_garbage.values()),
                 warnings=tuple(self._warnings),
             )
         message = f"other collections of {self._storage.url} were faster {_PASSES} times"
@@ -85,7 +95,8 @@ class Collector:
     def _pass(self) -> None:
         survey = self._survey()
         plan = self._proved_plan(survey)
-        verdict = Verdict(survey, plan.condemned)
+        self._locked_garbage = {f"packs/{use.name[:2]}/{use.name}": use.dead_bytes for use in plan.locked}
+        verdict = Verdict(survey, plan.condemned, self._locked)
         if plan.rewritten:
             self._rewrite(survey, [use.name for use in plan.rewritten], verdict)
         self._condemn(verdict)
@@ -122,13 +133,24 @@ class Collector:
     def _proved_plan(self, survey: Survey) -> CollectionPlan:
         """A plan that leaves no damaged record as the only copy of anything."""
         while True:
-            plan = survey.plan()
+            plan = self._plan_around_locks(survey)
             damaged = survey.damaged_among_kept(plan.condemned)
             if not damaged:
                 return plan
             for pack, number in sorted(damaged):
                 self._warn(f"record {number} of pack {pack} is damaged; other copies of it are kept")
             survey.marking.shun(damaged)
+
+    def _plan_around_locks(self, survey: Survey) -> CollectionPlan:
+        """A plan of which nothing is locked in the store."""
+        asked: frozenset[str] = frozenset()
+        while True:
+            plan = survey.plan()
+            found = self._locked.among(plan.condemned - asked)
+            if not found:
+                return plan
+            asked |= plan.condemned
+            survey.locked |= found
 
     def _rewrite(self, survey: Survey, names: list[str], verdict: Verdict) -> None:
         """Copy what is reached of these packs, which are to go. Those of which something cannot be copied stay."""
@@ -191,7 +213,10 @@ class Collector:
     def _delete(self, name: str, size: int) -> HoldfastError | None:
         """What it failed with, which must not end the sweep: the next collection tries again."""
         try:
-            self._storage.delete(name)
+            self._locked.delete(name)
+        except LockedError:
+            self._locked_garbage[name] = size
+            return None
         except (DeniedError, StorageError) as error:
             return error
         self._growth.add(-size)

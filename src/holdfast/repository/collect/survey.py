@@ -43,6 +43,8 @@ class Survey:
         self.numbers: dict[str, int] = {}
         self.stored: dict[str, int] = {}
         """Packs that are there, by name, with their sizes."""
+        self.locked: frozenset[str] = frozenset()
+        """Packs that were found locked in the store."""
         self.index_objects: dict[str, IndexObject] = {}
         self._storage = storage
         self._keys = keys
@@ -89,7 +91,7 @@ class Survey:
         condemned = self.state.condemned
         leftovers = {name: size for name, size in self.stored.items() if name in condemned}
         lists = {name: each.packs for name, each in self.index_objects.items()}
-        return plan_collection(self._uses(), leftovers, lists, condemned)
+        return plan_collection(self._uses(), leftovers, lists, condemned, self.locked)
 
     def add(self, packs: Collection[Pack]) -> None:
         """Take in packs of our own, of which everything is needed."""

@@ -5,6 +5,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Final
 
+from holdfast.repository.collect.locked import Locked, locks_of
 from holdfast.repository.collect.survey import Survey
 from holdfast.repository.decisions import Condemn
 from holdfast.repository.packs import Pack
@@ -27,11 +28,15 @@ class Verdict:
     """Which packs go, judged anew on whatever state the log has reached.
 
     A pack that is to go has so many marks: none, or those of what has been copied out of it. Has it more by now, a
-    point needs something of it that was not needed before, and it stays.
+    point needs something of it that was not needed before, and it stays. So does one that was locked meanwhile: a
+    point's packs are locked before the entry that locks the point.
     """
 
-    def __init__(self, survey: Survey, going: Iterable[str]) -> None:
+    def __init__(self, survey: Survey, going: Iterable[str], locked: Locked) -> None:
+        """Nothing that is `going` was locked after the survey's state was read."""
         self.survey = survey
+        self._locked = locked
+        self._locks = locks_of(survey.state)
         self._marks = {name: survey.marked(name) for name in going}
         self._copies: set[str] = set()
 
@@ -69,6 +74,9 @@ class Verdict:
             self.survey.follow(state)
         except BlockMissingError as error:
             raise OvertakenError from error
+        if self._locks != (locks := locks_of(state)):
+            self.keep(self._locked.among(self._marks))
+            self._locks = locks
         damaged = {pack for pack, _ in state.damaged}
         if not self._copies.isdisjoint(state.condemned.keys() | damaged):
             raise OvertakenError

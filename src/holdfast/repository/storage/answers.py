@@ -89,9 +89,17 @@ def _translated(error: Exception, url: str, name: str) -> HoldfastError:
     code = (found[1] or found[2]) if (found := _CODE.search(text)) else ""
     if not status and not code:
         return _unanswered(where, text)
+    if not code and status == 404 and "performing HEAD" in text:
+        code = "NoSuchKey"
+    return answered(url, name, status, code)
+
+
+def answered(url: str, name: str, status: int, code: str) -> HoldfastError:
+    """The error that an answer of the store about one object becomes: its status, and the store's own code or ""."""
+    where = f"{url}/{name}".rstrip("/")
     if code in _NO_BUCKET:
         return NotFoundError(f"{url}: there is no such bucket", hint="check its name, or make it", code="no-bucket")
-    if code in _NO_OBJECT or (status == 404 and "performing HEAD" in text):
+    if code in _NO_OBJECT:
         return ObjectMissingError(f"{where} does not exist", code="object-missing")
     verdict = _BY_CODE.get(code) or _BY_STATUS.get(status, _OTHER)
     said = f"{where}: the store answered {' '.join(filter(None, (str(status or ''), code)))}"

@@ -39,6 +39,7 @@ class LocalDirectory:
     """Objects as files below one directory. Thread- and process-safe by the file system's own create-only link."""
 
     puts_at_once = 1
+    object_lock = None
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -10,6 +10,7 @@ class MemoryStorage:
     """A dictionary with the guarantees of the port, as long as the process lives."""
 
     puts_at_once = 1
+    object_lock = None
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}

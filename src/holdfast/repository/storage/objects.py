@@ -22,6 +22,7 @@ from holdfast.repository.storage.port import (
     MAXIMUM_OBJECT_BYTES,
     Bytes,
     ObjectExistsError,
+    ObjectLock,
     ObjectMissingError,
     StorageError,
     StorageUnreachableError,
@@ -38,7 +39,10 @@ class ObjectStorage:
 
     puts_at_once = 3  # two fill a line of 150 ms while the third waits for its answer
 
-    def __init__(self, store: Store, url: str, patience: Patience | None = None) -> None:
+    def __init__(
+        self, store: Store, url: str, patience: Patience | None = None, object_lock: ObjectLock | None = None
+    ) -> None:
+        self.object_lock = object_lock
         self._store = store
         self._patience = patience or Patience()
         self.url = url

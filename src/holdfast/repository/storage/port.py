@@ -14,6 +14,7 @@ implementation to:
 """
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
 from holdfast.core.errors import ConflictError, FailedError, NotFoundError, UnreachableError
@@ -47,6 +48,63 @@ class Stored(NamedTuple):
     size: int
 
 
+class Version(NamedTuple):
+    """One of the contents that a name has had in a store that keeps them all, or (`hides`) a mark that it has none now.
+
+    `id` is the store's own name of it; size in bytes.
+    """
+
+    name: str
+    id: str
+    size: int
+    hides: bool
+    is_latest: bool
+
+
+class Retention(NamedTuple):
+    """Until when the store lets nobody delete an object, None if not at all, and what time it is there."""
+
+    until: datetime | None
+    now: datetime
+
+    @property
+    def in_force(self) -> bool:
+        """Whether it cannot be deleted now."""
+        return self.until is not None and self.until > self.now
+
+
+class ObjectLock(Protocol):
+    """What a store can do that keeps every version of an object and locks versions, beside the storage port.
+
+    A name's object is its oldest version: objects are created once, so what came later is none of ours. A lock is one
+    that the store lets nobody undo or shorten (S3: retention in the mode COMPLIANCE). Any thread.
+    """
+
+    def is_enabled(self) -> bool:
+        """Whether this store locks. Raises DeniedError if that may not be asked."""
+
+    def lock(self, name: str, until: datetime) -> None:
+        """Let nobody delete the object before that time; a longer lock stays.
+
+        Raises ObjectMissingError, DeniedError, StorageError.
+        """
+
+    def retention(self, name: str) -> Retention:
+        """How long the object is locked. Raises ObjectMissingError, DeniedError, StorageError."""
+
+    def versions(self, prefix: str) -> Iterator[Version]:
+        """Every version whose name begins with `prefix`; those of one name from the newest to the oldest, marks apart.
+
+        Raises DeniedError, StorageError.
+        """
+
+    def read(self, version: Version) -> bytes:
+        """What that version holds. Raises ObjectMissingError, DeniedError, StorageError."""
+
+    def remove(self, version: Version) -> None:
+        """Delete one version for good. Raises DeniedError (also where it is locked), StorageError."""
+
+
 class Storage(Protocol):
     """A flat set of named objects. Safe to use from many threads and processes at once."""
 
@@ -57,6 +115,10 @@ class Storage(Protocol):
     @property
     def puts_at_once(self) -> int:
         """How many large puts it takes side by side to use its whole line; more only cost memory."""
+
+    @property
+    def object_lock(self) -> ObjectLock | None:
+        """What it can do about versions and locks; None if it is no store of that kind."""
 
     def put(self, name: str, parts: Sequence[Bytes], *, verify_share: float = 1.0) -> None:
         """Create `name` holding the parts one after the other, durably.

@@ -12,6 +12,7 @@ from obstore.store import AzureStore, GCSStore, S3Store
 from holdfast.core.access import S3Credentials, S3Settings
 from holdfast.repository.storage.objects import ObjectStorage
 from holdfast.repository.storage.patience import Patience
+from holdfast.repository.storage.s3_lock import S3Lock
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Credential
@@ -34,7 +35,7 @@ def open_s3(
         retry_config={"max_retries": 0},
         config={"endpoint": settings.endpoint} if settings.endpoint else None,
     )
-    return ObjectStorage(store, url, patience)
+    return ObjectStorage(store, url, patience, S3Lock(bucket, prefix, url, settings, patience))
 
 
 def open_google(url: str, patience: Patience | None = None) -> ObjectStorage:
