@@ -24,6 +24,7 @@ _PYTHON = "3.11"
 _QEMU = "7.2"
 _LIBVIRT = "9.0"
 _LIBNBD = "1.14"
+_NBDKIT = "1.32"
 _FREE_BYTES = 1 << 30
 _PROGRAM_TIMEOUT_S = 20
 
@@ -35,6 +36,7 @@ def probes(connection: str | None, storage: StorageSettings | None) -> Iterator[
     yield Probe(name="python libnbd", needed=f">= {_LIBNBD}", look=_nbd_binding)
     for program in ("qemu-img", "qemu-nbd"):
         yield Probe(name=program, needed=f">= {_QEMU}", look=partial(_program, program))
+    yield Probe(name="nbdkit", needed=f">= {_NBDKIT}, for mounts", look=_nbdkit)
     yield Probe(name="kvm", needed="not needed; guests run faster with it", look=_kvm)
     if connection is not None:
         yield Probe(name="hypervisor", needed=f"{connection} answers", look=partial(_hypervisor, connection))
@@ -85,6 +87,22 @@ def _program(name: str) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         raise FailedError(f"{path} does not run: {error}", hint="reinstall qemu-utils") from error
     return _new_enough(answer.stdout.partition("\n")[0], _QEMU, "QEMU")
+
+
+def _nbdkit() -> str:
+    """With its Python plugin, whose interpreter must be ours: it loads what we load."""
+    lacking = NotFoundError("missing", hint="install nbdkit and nbdkit-plugin-python")
+    if shutil.which("nbdkit") is None:
+        raise lacking
+    command = ["nbdkit", "--dump-plugin", "python"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PROGRAM_TIMEOUT_S)
+    facts = dict(line.partition("=")[::2] for line in told.stdout.splitlines())
+    if told.returncode or "python_version" not in facts:
+        raise lacking
+    if facts["python_version"].split(".")[:2] != list(platform.python_version_tuple()[:2]):
+        message = f"its plugin runs Python {facts['python_version']}, this is {platform.python_version()}"
+        raise FailedError(message, hint="run Holdfast with the distribution's Python")
+    return _new_enough(facts["version"], _NBDKIT, "nbdkit")
 
 
 def _new_enough(found: str, minimum: str, what: str) -> str:

@@ -1,5 +1,6 @@
 """Settings: what the command line says, else what the environment says, read once into frozen objects."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from holdfast.core.sizes import parse_rate
 REPOSITORY = "HOLDFAST_REPOSITORY"
 CONNECT = "HOLDFAST_CONNECT"
 BANDWIDTH = "HOLDFAST_BANDWIDTH"
+RUN = "HOLDFAST_RUN"
 
 
 class SecretVariables(NamedTuple):
@@ -155,6 +157,16 @@ def find_connection(option: str | None, environment: Mapping[str, str]) -> str:
             code="no-connection",
         )
     return uri
+
+
+def find_run_directory(environment: Mapping[str, str]) -> Path:
+    """Where what runs on this host keeps its sockets and says that it runs."""
+    if given := environment.get(RUN):
+        return Path(given)
+    if os.geteuid() == 0:
+        return Path("/run/holdfast")  # not root's session's, which ends with the session
+    base = environment.get("XDG_RUNTIME_DIR")
+    return Path(base) / "holdfast" if base else Path(f"/tmp/holdfast-{os.geteuid()}")  # noqa: S108 - made for us alone
 
 
 def _find_rate(options: Options, environment: Mapping[str, str]) -> int | None:

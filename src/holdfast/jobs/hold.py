@@ -1,6 +1,7 @@
 """Hold: while a point is read, nobody purges it, so nothing that it needs is collected."""
 
 import secrets
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -14,6 +15,8 @@ from holdfast.repository.decisions import Hold, Release
 
 _LONGEST_READ: Final = timedelta(days=7)
 """A hold ends by itself after this, since a reader may die, and one without the signing key cannot release it."""
+_RENEWAL: Final = timedelta(days=1)
+"""Who reads for longer holds on; a storage that is out of reach for some days does not matter."""
 
 
 @contextmanager
@@ -43,10 +46,14 @@ def all_held(repository: Repository, points: Sequence[RestorePoint], progress: P
     Where nothing can be written they are not held.
     """
     name = _hold(repository, points, progress) if points else None
-    try:
+    if not name:
         yield
+        return
+    try:
+        with _renewed(repository, points, name, _RENEWAL):
+            yield
     finally:
-        if name and repository.log.signer.may_sign:
+        if repository.log.signer.may_sign:
             release = Release(points=[point.id for point in points], holds=[name])
             with suppress(HoldfastError):  # it ends by itself
                 repository.log.append(lambda _state, _now: release)
@@ -55,6 +62,19 @@ def all_held(repository: Repository, points: Sequence[RestorePoint], progress: P
 def _hold(repository: Repository, points: Sequence[RestorePoint], progress: Progress) -> str | None:
     """The id of a new hold on the points; None where nothing can be written."""
     name = secrets.token_hex(8)
+    try:
+        _hold_on(repository, points, name)
+    except _PurgedError:
+        raise
+    except HoldfastError as error:
+        what = f"point {points[0].id}" if len(points) == 1 else f"what {len(points)} points need"
+        progress.step(f"Reading {what} without holding it: {error.message}")
+        return None
+    return name
+
+
+def _hold_on(repository: Repository, points: Sequence[RestorePoint], name: str) -> None:
+    """Hold the points from now on, or for longer."""
 
     def make(state: State, now: datetime) -> Hold:
         for point in points:
@@ -63,15 +83,26 @@ def _hold(repository: Repository, points: Sequence[RestorePoint], progress: Prog
         held_points = [point.id for point in points]
         return Hold(points=held_points, hold=name, until=now + _LONGEST_READ, reason="being read")
 
+    repository.log.append(make)
+
+
+@contextmanager
+def _renewed(repository: Repository, points: Sequence[RestorePoint], name: str, every: timedelta) -> Iterator[None]:
+    """Within, the hold is made longer again and again."""
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(every.total_seconds()):
+            with suppress(HoldfastError):  # there is another time
+                _hold_on(repository, points, name)
+
+    thread = threading.Thread(target=renew, name="hold", daemon=True)
+    thread.start()
     try:
-        repository.log.append(make)
-    except _PurgedError:
-        raise
-    except HoldfastError as error:
-        what = f"point {points[0].id}" if len(points) == 1 else f"what {len(points)} points need"
-        progress.step(f"Reading {what} without holding it: {error.message}")
-        return None
-    return name
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 class _PurgedError(NotFoundError):

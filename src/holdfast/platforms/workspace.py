@@ -53,6 +53,16 @@ class Workspace:
             os.close(self._lock)
             self._lock = -1
 
+    @property
+    def lock(self) -> int:
+        """The descriptor that keeps it; a child that inherits it keeps it too."""
+        return self._lock
+
+    def leave(self) -> None:
+        """Let go of it without removing anything: a child that has inherited the lock keeps it from now on."""
+        os.close(self._lock)
+        self._lock = -1
+
     def __enter__(self) -> Self:
         return self
 

@@ -2,10 +2,11 @@
 
 Inside, imports run downwards too: storage < framing < keys, recovery < config, plausible, signing, slots, decisions <
 keyset < state < cut, nodes < packs < runs < merging, cache < index, log < broken_log, keyring < lost_config, records,
-tree < reading < disk, neighbours < frames, damaged, packing, claims, reliance < uploading < writer, check < rebuild,
-collect, known_locks < locking < repository.
+tree < reading < disk, neighbours < block_device, frames, damaged, packing, claims, reliance < uploading < writer, check
+< rebuild, collect, known_locks < locking < repository < handing_over.
 """
 
+from holdfast.repository.block_device import BlockDevice
 from holdfast.repository.broken_log import BrokenLog
 from holdfast.repository.check import CheckReport, CheckScope, Damage, Journal, check_without_key, restated
 from holdfast.repository.collect import CollectionPlan, CollectionReport
@@ -13,6 +14,7 @@ from holdfast.repository.cut import Piece
 from holdfast.repository.decisions import Body, Commit, SlotRecord
 from holdfast.repository.disk import StoredDisk
 from holdfast.repository.frames import Frame, FrameReader, Lost
+from holdfast.repository.handing_over import hand_over, take_over
 from holdfast.repository.keyring import Secret, slot_names
 from holdfast.repository.log import Appended, Head
 from holdfast.repository.nodes import depth_of, encode_leaf, leaf_columns
@@ -45,6 +47,7 @@ __all__ = [
     "RANDOM_SECRET",
     "Appended",
     "Attempt",
+    "BlockDevice",
     "BlockMissingError",
     "Body",
     "BrokenLog",
@@ -83,6 +86,7 @@ __all__ = [
     "create_repository",
     "depth_of",
     "encode_leaf",
+    "hand_over",
     "identify",
     "kept_since",
     "leaf_columns",
@@ -95,5 +99,6 @@ __all__ = [
     "restated",
     "rewrite",
     "slot_names",
+    "take_over",
     "write_root",
 ]

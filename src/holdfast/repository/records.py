@@ -35,8 +35,9 @@ from holdfast.repository.storage.port import (
     Stored,
 )
 
-_CACHE_BYTES: Final = 16 * 1024 * 1024
-_SEALERS: Final = 64
+_KEPT_BYTES: Final = 16 * 1024 * 1024
+_SEALERS: Final = 4096
+"""Random reads of an aged disk touch thousands of packs. A cipher takes less than a KiB."""
 
 
 class BlockMissingError(DamagedError):
@@ -50,6 +51,16 @@ class BlockMissingError(DamagedError):
             code="block-missing",
         )
         self.block = block
+
+
+class _Frame:
+    """A record's plain bytes, and which of its segments were proved: (segment, id, key of ids)."""
+
+    __slots__ = ("plain", "proved")
+
+    def __init__(self, plain: bytes) -> None:
+        self.plain = plain
+        self.proved: set[tuple[int, bytes, bytes]] = set()
 
 
 class Records:
@@ -67,9 +78,11 @@ class Records:
         self._looked_into: set[str] = set()
         self._loading = threading.Lock()
         self._sealers: OrderedDict[str, AESGCM] = OrderedDict()
-        self._cache: OrderedDict[tuple[str, int], bytes] = OrderedDict()
-        self._cached_bytes = 0
-        self._cache_lock = threading.Lock()
+        self.kept_bytes = _KEPT_BYTES
+        """Plain bytes of records that are kept, those that were used last, for who reads one by one."""
+        self._kept: OrderedDict[tuple[str, int], _Frame] = OrderedDict()
+        self._now_kept_bytes = 0
+        self._keeping = threading.Lock()
         self._scratch = _Scratch()
 
     @property
@@ -106,7 +119,7 @@ class Records:
             known = self._entries()
             for pack, segment in self._copies(wanted):
                 try:
-                    return self._read_segment(pack, segment, wanted, id_key)
+                    return bytes(self.read_segment(pack, segment, wanted, id_key))
                 except HoldfastError as error:
                     failure = error
             self.load_index()
@@ -125,7 +138,7 @@ class Records:
         """The number of a listed pack in which this id can be read; -1 if there is none."""
         for place in self.index.copies(wanted):
             with suppress(HoldfastError):
-                self._read_segment(self.index.packs[place.pack], place.segment, wanted, id_key)
+                self.read_segment(self.index.packs[place.pack], place.segment, wanted, id_key)
                 return place.pack
         return -1
 
@@ -194,31 +207,35 @@ class Records:
             for place in index.copies(wanted):
                 yield index.packs[place.pack], place.segment
 
-    def _read_segment(self, pack: Pack, segment: int, wanted: bytes, id_key: bytes) -> bytes:
+    def read_segment(self, pack: Pack, segment: int, wanted: bytes, id_key: bytes) -> memoryview:
+        """The plain bytes of one copy of a segment or node, proved by its id. Raises what reading it raises."""
         record = pack.table.record_of(segment)
-        plain = self._cached_frame(pack, record)
-        piece = plain[pack.table.slice_of(record, segment)]
-        if blake3(piece, key=id_key).digest() != wanted:
-            raise _damaged_record(pack, record)
+        frame = self._frame(pack, record)
+        piece = memoryview(frame.plain)[pack.table.slice_of(record, segment)]
+        proof = (segment, wanted, id_key)
+        if proof not in frame.proved:
+            if blake3(piece, key=id_key).digest() != wanted:
+                raise _damaged_record(pack, record)
+            frame.proved.add(proof)
         return piece
 
-    def _cached_frame(self, pack: Pack, record: int) -> bytes:
+    def _frame(self, pack: Pack, record: int) -> _Frame:
         key = (pack.name, record)
-        with self._cache_lock:
-            if (plain := self._cache.get(key)) is not None:
-                self._cache.move_to_end(key)
-                return plain
+        with self._keeping:
+            if (frame := self._kept.get(key)) is not None:
+                self._kept.move_to_end(key)
+                return frame
         row = pack.table.records[record]
         sealed = memoryview(bytearray(int(row["packed"])))
         self.storage.read_into(pack.object, int(row["offset"]), sealed)
-        plain = bytes(self.open_record(pack, record, sealed))
-        with self._cache_lock:
-            if key not in self._cache:
-                self._cache[key] = plain
-                self._cached_bytes += len(plain)
-            while self._cached_bytes > _CACHE_BYTES:
-                self._cached_bytes -= len(self._cache.popitem(last=False)[1])
-        return plain
+        frame = _Frame(bytes(self.open_record(pack, record, sealed)))
+        with self._keeping:
+            if key not in self._kept:
+                self._kept[key] = frame
+                self._now_kept_bytes += len(frame.plain)
+            while self._now_kept_bytes > self.kept_bytes:
+                self._now_kept_bytes -= len(self._kept.popitem(last=False)[1].plain)
+        return frame
 
     def _look_into_unlisted_packs(self) -> None:
         """Take in the tables of packs that no index object lists, each once.
@@ -238,7 +255,7 @@ class Records:
         sealer = self._sealers.get(pack.name)
         if sealer is None:
             sealer = self.keys.sealer(b"pack", pack.header.epoch, pack.header.salt)
-            with self._cache_lock:
+            with self._keeping:
                 self._sealers[pack.name] = sealer
                 while len(self._sealers) > _SEALERS:
                     self._sealers.popitem(last=False)

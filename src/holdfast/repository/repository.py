@@ -12,6 +12,7 @@ from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Progress
 from holdfast.core.selection import in_order
 from holdfast.repository import config as configuration
+from holdfast.repository.block_device import KEPT_RECORD_BYTES, BlockDevice
 from holdfast.repository.broken_log import BrokenLog
 from holdfast.repository.check import EVERYTHING, Check, CheckReport, CheckScope, Journal, Marks
 from holdfast.repository.claims import Claims
@@ -127,6 +128,11 @@ class Repository:
     def open_disk(self, root: str) -> StoredDisk:
         """The disk below a root id in hex. Raises BlockMissingError, DamagedError."""
         return StoredDisk(self.records, self.keys, self.config.cut, bytes.fromhex(root))
+
+    def open_device(self, root: str) -> BlockDevice:
+        """The disk below a root id in hex, for random reads from many threads. Raises as `open_disk` does."""
+        self.records.kept_bytes = KEPT_RECORD_BYTES
+        return BlockDevice(self.open_disk(root), self.records, self.keys.data_id_key, self.log.read)
 
     def read_blob(self, blob_id: str) -> bytes:
         """A definition or firmware variables: small things are stored as disks are. Raises DamagedError."""

@@ -39,6 +39,7 @@ def test_the_commands_of_the_contract_are_there() -> None:
         ("repository", "collect"),
         ("machine", "list"), ("backup",), ("point", "list"), ("point", "show"),
         ("restore", "disk"), ("restore", "machine"), ("copy", "run"), ("copy", "status"), ("doctor",), ("completion",),
+        ("mount", "create"), ("mount", "list"), ("mount", "remove"),
     }  # fmt: skip
 
 

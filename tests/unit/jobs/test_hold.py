@@ -1,5 +1,8 @@
 """A point that is being read is held: nobody purges it under its reader, and no reader's death keeps it for ever."""
 
+import time
+from datetime import timedelta
+
 import pytest
 
 from holdfast.core.errors import NotFoundError
@@ -9,6 +12,7 @@ from holdfast.jobs.hold import all_held, held
 from holdfast.repository import Repository
 from holdfast.repository.decisions import Commit, Forget, Purge
 from holdfast.repository.signing import Signer
+from holdfast.repository.state import Holding
 from holdfast.repository.storage.memory import MemoryStorage
 from tests.support.decisions import SetClock, a_point, decide
 from tests.support.repositories import new_repository, reopened
@@ -111,3 +115,22 @@ def test_to_hold_nothing_is_no_decision(repository: Repository) -> None:
     before = repository.state().number
     with all_held(repository, [], Watcher()):
         assert repository.state().number == before
+
+
+def test_a_hold_is_made_longer_while_it_is_needed(
+    repository: Repository, point: RestorePoint, clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.jobs.hold._RENEWAL", timedelta(milliseconds=10))
+    with held(repository, point, Watcher()):
+        clock.advance(days=6)
+        until = next(iter(holds_of(repository))).until
+        deadline = time.monotonic() + 30
+        while next(iter(holds_of(repository))).until == until and time.monotonic() < deadline:
+            time.sleep(0.01)
+        clock.advance(days=6)
+        assert repository.points()[0].state == "held"
+    assert repository.points()[0].state == "live"
+
+
+def holds_of(repository: Repository) -> list[Holding]:
+    return list(repository.state().standings["a"].holds.values())

@@ -22,9 +22,9 @@ from holdfast.platforms.workspace import Workspace, socket_base
 _START_S = 60.0
 _STOP_S = 120.0  # the last flush of a restored image can take long on a slow disk
 _QUEUE = 64
-# systemd's socket activation, which qemu-nbd understands: the listening socket is descriptor 3, and LISTEN_PID names
-# the process it is for, whose number only the process itself knows in time.
-_HAND_OVER = 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&0 0</dev/null'
+# systemd's socket activation, which qemu-nbd and nbdkit understand: the listening socket is descriptor 3, and
+# LISTEN_PID names the process it is for, whose number only the process itself knows in time.
+HAND_OVER = 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&0 0</dev/null'
 
 
 class QemuNbd:
@@ -85,7 +85,7 @@ class QemuNbd:
                 listener.listen(_QUEUE)
                 ours.connect(str(self.export.socket))
                 return subprocess.Popen(
-                    ["sh", "-c", _HAND_OVER, "sh", *command],
+                    ["sh", "-c", HAND_OVER, "sh", *command],
                     stdin=listener.fileno(),
                     stdout=log,
                     stderr=log,

@@ -1,0 +1,64 @@
+"""What the program hands to the server of a mount: which repository, its keys, and what of it to serve."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from holdfast import repository
+from holdfast.bootstrap.settings import Options, RepositorySettings, read_storage_settings
+from holdfast.bootstrap.wiring import open_storage
+from holdfast.core.errors import NotFoundError
+from holdfast.core.point import PointDisk, RestorePoint
+from holdfast.jobs.export import disks_to_export
+
+
+class _Handover(msgspec.Struct, frozen=True, kw_only=True):
+    """The environment, which the server inherits, says how to reach the storage."""
+
+    url: str
+    rate: str | None
+    cache: str
+    opened: bytes
+    point: str
+    disks: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What came out of it."""
+
+    repository: repository.Repository
+    point: RestorePoint
+    disks: Sequence[PointDisk]
+
+
+def encode(
+    settings: RepositorySettings, opened: repository.Repository, point: RestorePoint, disks: Sequence[PointDisk]
+) -> bytes:
+    """The message. It is as secret as the keys."""
+    rate = settings.storage.bytes_per_second
+    handover = _Handover(
+        url=settings.storage.url,
+        rate=None if rate is None else str(rate),
+        cache=str(settings.cache),
+        opened=repository.hand_over(opened),
+        point=point.id,
+        disks=[disk.name for disk in disks],
+    )
+    return msgspec.msgpack.encode(handover)
+
+
+def decode(message: bytes) -> Taken:
+    """Open the same repository, and find the point. Raises NotFoundError, and as opening a storage does."""
+    handover = msgspec.msgpack.decode(message, type=_Handover)
+    options = Options(repository=handover.url, limit_rate=handover.rate)
+    storage = open_storage(read_storage_settings(options, os.environ))
+    opened = repository.take_over(storage, handover.opened, Path(handover.cache))
+    standing = opened.state().standings.get(handover.point)
+    if standing is None:
+        raise NotFoundError(f"point {handover.point} was purged meanwhile", code="no-such-point")
+    point = standing.point
+    return Taken(repository=opened, point=point, disks=disks_to_export(point, handover.disks))

@@ -1,0 +1,145 @@
+"""What is served on this host: started, listed, ended. Each mount is a workspace that its server keeps.
+
+The server inherits the workspace's lock, so the kernel says whether it lives; what a dead one left is swept away by
+whoever starts, lists or ends a mount next.
+"""
+
+import os
+import select
+import shutil
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from holdfast.core.errors import DeniedError, FailedError
+from holdfast.core.mount import Mount
+from holdfast.platforms.nbd.nbdkit import Service, Starting, listening, served_uri
+from holdfast.platforms.workspace import NAME, Workspace, is_abandoned
+
+_STATE: Final = "mount.json"
+_END_S: Final = 60.0
+
+UriOf = Callable[[str], str]
+Describe = Callable[["Place", UriOf], Mount]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What only the one who starts a server knows of it."""
+
+    id: str
+    socket: str | None
+    log: str
+    process: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A mount that is served, and what the user must know about it."""
+
+    mount: Mount
+    warnings: Sequence[str]
+
+
+def start(base: Path, service: Service, describe: Describe) -> Started:
+    """Serve until somebody ends it. `describe` tells the mount, given its place and a function from export to URI.
+
+    Raises what the plugin raises, ConflictError where somebody else listens, FailedError.
+    """
+    base.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _sweep(base)
+    workspace = Workspace(base)
+    try:
+        with listening(service.terms.address, workspace.path / "nbd") as listener:
+            started = _start(workspace, service, listener, describe)
+    except BaseException:
+        workspace.close()
+        raise
+    workspace.leave()
+    return started
+
+
+def _start(workspace: Workspace, service: Service, listener: socket.socket, describe: Describe) -> Started:
+    """Start the server, write down what it serves, and let it go, in this order."""
+    log = workspace.path / "log"
+    server = Starting(service, listener, log, workspace.lock)
+    try:
+        warnings = server.hand_over(service.message)
+        place = Place(
+            id=workspace.path.name.partition("-")[2],
+            socket=str(listener.getsockname()) if listener.family == socket.AF_UNIX else None,
+            log=str(log),
+            process=server.process,
+        )
+        mount = describe(place, lambda export: served_uri(listener, export, service.terms))
+        (workspace.path / _STATE).write_bytes(msgspec.json.encode(mount))
+        server.let_go()
+    except BaseException:
+        server.end()
+        raise
+    return Started(mount=mount, warnings=warnings)
+
+
+def mounts(base: Path) -> list[Mount]:
+    """Everything that is served, oldest first."""
+    _sweep(base)
+    return sorted((mount for _, mount in _described(base)), key=lambda mount: mount.created_at)
+
+
+def end(base: Path, mount: Mount) -> None:
+    """End a server and wait until it is gone; clients lose their connection. One that is gone already is swept.
+
+    Raises DeniedError, FailedError.
+    """
+    workspace = base / f"holdfast-{mount.id}"
+    with suppress(ProcessLookupError):
+        server = os.pidfd_open(mount.process)
+        try:
+            if not is_abandoned(workspace):  # it held the lock after its number was looked up: the number is its
+                signal.pidfd_send_signal(server, signal.SIGTERM)
+                _await_end(server, mount)
+        except PermissionError as error:
+            raise DeniedError(f"mount {mount.id} belongs to another user", hint="end it as that user") from error
+        finally:
+            os.close(server)
+    _sweep(base)
+
+
+def _await_end(server: int, mount: Mount) -> None:
+    ended = select.poll()
+    ended.register(server, select.POLLIN)
+    if not ended.poll(_END_S * 1000):
+        raise FailedError(
+            f"the server of mount {mount.id} does not end within {_END_S:.0f} s",
+            hint=f"it waits for the repository, probably; kill {mount.process} ends it at once",
+            code="not-ended",
+        )
+
+
+def _described(base: Path) -> Iterator[tuple[Path, Mount]]:
+    for workspace in base.glob("holdfast-*"):
+        if NAME.fullmatch(workspace.name):
+            with suppress(OSError, msgspec.MsgspecError):  # one that is just being started, or ended
+                yield workspace, msgspec.json.decode((workspace / _STATE).read_bytes(), type=Mount)
+
+
+def _sweep(base: Path) -> None:
+    """Remove what dead servers left: their sockets, wherever those are, and their workspaces."""
+    for workspace, mount in _described(base):
+        if is_abandoned(workspace):
+            if mount.socket is not None:
+                _remove_socket(Path(mount.socket))
+            shutil.rmtree(workspace, ignore_errors=True)
+
+
+def _remove_socket(path: Path) -> None:
+    """Unless somebody has taken the name since."""
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+        if path.is_socket() and probe.connect_ex(str(path)):
+            path.unlink()
