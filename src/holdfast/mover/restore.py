@@ -83,12 +83,11 @@ class _Restore:
         """The disk, some of it at a time; what lies between segments is zeros and behind us at once."""
         parts: list[Layout] = []
         planned_bytes = begin = 0
-        for region, leaf in self._stored.leaves():
-            assert leaf is not None
-            parts.append(self._stored.layout(region, leaf))
-            planned_bytes += int(parts[-1].lengths.sum())
+        for part in self._stored.layouts():
+            parts.append(part)
+            planned_bytes += int(part.lengths.sum())
             if planned_bytes >= _WINDOW_BYTES:
-                end = int(parts[-1].starts[-1] + parts[-1].lengths[-1])
+                end = int(part.starts[-1] + part.lengths[-1])
                 self._count(skipped=end - begin - planned_bytes)
                 yield Layout.joined(parts)
                 parts, planned_bytes, begin = [], 0, end
