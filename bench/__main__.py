@@ -29,6 +29,7 @@ from bench.keyless import keyless_check
 from bench.marking import marking_speed
 from bench.measure import WrongBytesError, say
 from bench.pruning import pruning
+from bench.random_reads import random_reads
 from bench.replicas import replicas
 from bench.same_again import same_again
 from bench.scattered import stored_for_scattered_writes
@@ -53,6 +54,7 @@ MEASUREMENTS = (
     freezes,
     marking_speed,
     thousandth,
+    random_reads,
     replicas,
 )
 LONG: tuple[Measurement, ...] = (whole_fleet, index_of_many_segments, pruning)

@@ -56,6 +56,9 @@ TARGETS = {
     "index.misses_per_s": Target(unit="1/s", better="higher"),
     "index.open_seconds": Target(unit="s", better="lower"),
     "memory.peak_mib": Target(unit="MiB", better="lower", goal=400),
+    "random_read.iops_1000_points_vs_10": Target(unit="ratio", better="higher", goal=0.9),
+    "random_read.iops": Target(unit="1/s", better="higher"),
+    "random_read.first_byte_ms": Target(unit="ms", better="lower"),
     "freeze.median_ms": Target(unit="ms", better="lower"),
     "freeze.max_ms": Target(unit="ms", better="lower"),
 }
