@@ -17,7 +17,7 @@ from bench.peers import Borg, Pruner, Restic, borg_1_4
 from bench.site import Site
 from bench.synthetic import REGION, Edit, content
 from holdfast.core.point import RestorePoint
-from holdfast.repository import LocalDirectory, create_repository
+from holdfast.repository import LocalDirectory, Repository, create_repository
 
 _SIZE = 32 << 20
 _POINTS = 1000
@@ -71,9 +71,10 @@ class _Ours:
         self._holdfast = Holdfast(site.holdfast, site.scratch / "holdfast")
         self._empty = Holdfast(site.holdfast, site.place("empty"))
         self._empty.create()
-        self._points = [point.id for point in _keep_points(self._home / "repository", range(_POINTS))]
+        everything = _new_repository(self._home / "repository")
+        self._points = [point.id for point in _keep_points(everything, site, range(_POINTS))]
         survivors = site.place("survivors") / "repository"
-        _keep_points(survivors, range(1, _POINTS, 2))
+        _keep_points(_new_repository(survivors, like=everything), site, range(1, _POINTS, 2))
         self._kept = _set_aside(self._home)
         self._died_bytes = size_of_tree(self._kept / "repository/packs") - size_of_tree(survivors / "packs")
         shutil.rmtree(survivors)
@@ -160,11 +161,15 @@ def _listed(numbers: Sequence[float]) -> str:
     return " ".join(f"{number:.2f}" for number in numbers)
 
 
-def _keep_points(place: Path, generations: Sequence[int]) -> list[RestorePoint]:
-    """Make a repository of the disk's states at these generations."""
+def _new_repository(place: Path, like: Repository | None = None) -> Repository:
+    """One `like` another cuts alike, so that their sizes can be compared."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    repository = create_repository(LocalDirectory.create(place), b"bench")
-    image = place.with_suffix(".raw")
+    return create_repository(LocalDirectory.create(place), b"bench", like=like)
+
+
+def _keep_points(repository: Repository, site: Site, generations: Sequence[int]) -> list[RestorePoint]:
+    """Make points of the disk's states at these generations."""
+    image = site.place("image") / "disk.raw"
     image.write_bytes(_image_at(generations[0]))
     points: list[RestorePoint] = []
     with image.open("r+b", buffering=0) as file:
@@ -187,9 +192,9 @@ def _image_at(generation: int) -> bytes:
 
 
 def _changes(generation: int) -> list[Edit]:
-    """What is written before a generation: some of it within the same 256 KiB always, some of it anywhere."""
+    """What is written before a generation: some of it within the same 16 KiB always, some of it anywhere."""
     source = Random(_SEED * generation)
-    hot = [number * _SIZE // _HOT + source.randrange(64) * _BLOCK for number in range(_HOT)]
+    hot = [number * _SIZE // _HOT + source.randrange(4) * _BLOCK for number in range(_HOT)]
     cold = [source.randrange(_SIZE // _BLOCK) * _BLOCK for _ in range(_COLD)]
     return [Edit(at, _BLOCK, (generation, number), "noise") for number, at in enumerate([*hot, *cold])]
 
