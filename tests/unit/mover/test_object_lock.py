@@ -281,7 +281,7 @@ def test_a_collection_beside_a_backup_that_has_locked_its_packs_leaves_them(
 def test_a_pack_that_is_locked_after_the_plan_and_before_the_entry_stays(
     repository: Repository, storage: VersionedStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The plan rewrites packs of a point; while the copies are made somebody locks it."""
+    """The plan rewrites packs of a point; before the copies are made somebody locks it."""
     gone = back_up_disks(repository, [whole(OLD)]).point
     kept = back_up_disks(repository, [whole(HALF)], machine="other").point
     purge(repository, gone)
@@ -290,9 +290,8 @@ def test_a_pack_that_is_locked_after_the_plan_and_before_the_entry_stays(
     copy = collector._copy
 
     def copy_and_be_locked(*said: object) -> object:
-        copied = copy(*said)  # type: ignore[arg-type]
         lock_points(reopened(repository), kept)
-        return copied
+        return copy(*said)  # type: ignore[arg-type]
 
     monkeypatch.setattr(collector, "_copy", copy_and_be_locked)
     collector.run()
@@ -319,6 +318,33 @@ def test_who_locks_beside_a_collection_locks_what_it_has_moved(
     assert struck
     require_locked_packs_stand(repository, storage)
     require_survives(storage, {kept: HALF})
+
+
+def test_who_locks_beside_a_collection_that_has_not_deleted_yet_locks_what_it_has_moved(
+    repository: Repository, storage: VersionedStorage
+) -> None:
+    gone = back_up_disks(repository, [whole(OLD)]).point
+    kept = back_up_disks(repository, [whole(HALF)], machine="other").point
+    purge(repository, gone)
+    struck = []
+
+    def deny(version: object) -> None:
+        raise DeniedError(f"{version} cannot be deleted", code="store-denied")
+
+    def strike(_name: str) -> None:
+        if not struck:
+            struck.append(True)
+            assert collect(repository).rewritten_bytes
+
+    storage.object_lock.before_lock = strike
+    storage.object_lock.remove = deny  # type: ignore[method-assign]
+    lock_points(repository, kept)
+    assert struck
+    del storage.object_lock.remove  # type: ignore[method-assign]
+    condemned = reopened(repository).state().condemned
+    stays = [name for name in storage.shelf.versions if name.startswith("packs/") and name[9:] not in condemned]
+    assert stays
+    assert all(storage.object_lock.retention(name).in_force for name in stays)
 
 
 def test_a_delete_that_a_lock_refuses_is_counted_and_no_failure(
