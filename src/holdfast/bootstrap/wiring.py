@@ -91,6 +91,12 @@ def open_storage(settings: StorageSettings) -> Storage:
     return _limited(ReadAheadStorage(_bucket(location, settings, Patience())), settings)
 
 
+def open_hidden_storage(settings: StorageSettings) -> Storage:
+    """The storage of a repository of which nothing may be seen. Raises NotFoundError if a directory is missing."""
+    location = settings.location
+    return LocalDirectory.open(location) if isinstance(location, Path) else _bucket(location, settings, _FIRST_CONTACT)
+
+
 def create_storage(settings: StorageSettings) -> Storage:
     """An empty storage for a new repository. Raises RefusedError (not empty) and what `open_storage` raises."""
     location = settings.location

@@ -10,6 +10,7 @@ from holdfast.cli.repository_collect import collect
 from holdfast.cli.repository_keys import keys
 from holdfast.cli.repository_purge import purge
 from holdfast.cli.repository_rebuild import rebuild
+from holdfast.cli.repository_unhide import unhide_objects
 from holdfast.repository import RepositoryInfo
 
 
@@ -23,6 +24,7 @@ repository.add_command(keys)
 repository.add_command(rebuild)
 repository.add_command(purge)
 repository.add_command(collect)
+repository.add_command(unhide_objects)
 
 
 @repository.command(

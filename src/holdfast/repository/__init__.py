@@ -4,6 +4,8 @@ Inside, imports run downwards too: storage < framing < keys, recovery < config, 
 keyset < state < cut, nodes < packs < runs < merging, cache < index, log < broken_log, keyring < lost_config, records,
 tree < reading < disk, neighbours < block_device, frames, damaged, packing, claims, reliance < uploading < writer, check
 < rebuild, collect, known_locks < locking < repository < handing_over.
+tree < reading < disk, neighbours < frames, damaged, packing, claims, reliance < uploading < writer, check < rebuild,
+collect, known_locks < locking, unhiding < repository.
 """
 
 from holdfast.repository.block_device import BlockDevice
@@ -40,6 +42,7 @@ from holdfast.repository.storage.memory import MemoryStorage
 from holdfast.repository.storage.port import Storage
 from holdfast.repository.storage.probe import require_trustworthy
 from holdfast.repository.tree import rewrite, write_root
+from holdfast.repository.unhiding import hidden_objects, unhide
 from holdfast.repository.writer import Attempt, Lane
 
 __all__ = [
@@ -87,6 +90,7 @@ __all__ = [
     "depth_of",
     "encode_leaf",
     "hand_over",
+    "hidden_objects",
     "identify",
     "kept_since",
     "leaf_columns",
@@ -100,5 +104,6 @@ __all__ = [
     "rewrite",
     "slot_names",
     "take_over",
+    "unhide",
     "write_root",
 ]
