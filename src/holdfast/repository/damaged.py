@@ -28,8 +28,8 @@ class DamagedRecords:
         self.unmarked = len(gone - marked.keys())
         self._newest_mark = max(marked.values(), default=0)
         self._records = gone | marked.keys()
-        names = {name for name, _ in self._records if index.knows_pack(name)}
-        self._packs = np.array(sorted(index.number_of(name) for name in names), np.int64)
+        self._names = {name for name, _ in self._records}
+        self._doubtful: dict[int, bool] = {}
 
     def is_news_since(self, number: int) -> bool:
         """Whether there is any such record that an attempt based on this entry of the log did not know of."""
@@ -42,9 +42,19 @@ class DamagedRecords:
     def packs_of(self, ids: Sequence[bytes]) -> NDArray[np.int64]:
         """The number of a pack that holds each of these ids in a record that is not damaged; -1 if there is none."""
         packs = self._index.places(ids)[:, 0]
-        for at in np.flatnonzero(np.isin(packs, self._packs)).tolist():
+        for at in np.flatnonzero(np.isin(packs, self._hurt(packs))).tolist():
             packs[at] = self._pack_with_good_copy(ids[at])
         return packs
+
+    def _hurt(self, packs: NDArray[np.int64]) -> list[int]:
+        """Those of these packs that have lost something: by name, since an index made anew gives new numbers."""
+        if not self._names:
+            return []
+        numbers = np.unique(packs[packs >= 0]).tolist()
+        for number in numbers:
+            if number not in self._doubtful:
+                self._doubtful[number] = self._index.packs[number].name in self._names
+        return [number for number in numbers if self._doubtful[number]]
 
     def regions_of(self, disk: StoredDisk) -> set[int]:
         """The regions to be written anew so that a disk's tree needs no damaged record.

@@ -93,15 +93,7 @@ class Records:
     def load_index(self) -> None:
         """Take in index objects that have appeared. What a damaged one listed, `read` finds all the same."""
         with self._loading:
-            names = [stored.name for stored in self.storage.list("index/")]
-            if opening := not self._opened:
-                self._opened = True
-                self.index.open(names)
-            for name in names:
-                if not self.index.knows_source(name) and name not in self._unreadable:
-                    self._load(name)
-            if opening:
-                self.index.save()
+            self._load_new()
 
     def take_listed(self, name: str, packs: list[Pack], base: int) -> None:
         """Take in what this process has just listed, without reading it again."""
@@ -132,7 +124,8 @@ class Records:
 
     def lost_packs(self) -> list[Pack]:
         """Packs of the index that the storage has lost, or cut short: one listing, no reading."""
-        return self.index.missing_from(self.storage.list("packs/"))
+        with self._loading:
+            return self.index.missing_from(self.storage.list("packs/"))
 
     def pack_with_readable_copy(self, wanted: bytes, id_key: bytes) -> int:
         """The number of a listed pack in which this id can be read; -1 if there is none."""
@@ -180,6 +173,17 @@ class Records:
             raise _damaged_record(pack, number) from error
         return frame
 
+    def _load_new(self) -> None:
+        names = [stored.name for stored in self.storage.list("index/")]
+        if opening := not self._opened:
+            self._opened = True
+            self.index.open(names)
+        for name in names:
+            if not self.index.knows_source(name) and name not in self._unreadable:
+                self._load(name)
+        if opening:
+            self.index.save()
+
     def _load(self, name: str) -> None:
         try:
             base, packs = decode_index_object(self.keys, self.storage.get(name), name)
@@ -193,10 +197,9 @@ class Records:
     def _rebuild_index(self) -> None:
         """Take the cache for damaged, if this index came from it."""
         with self._loading:
-            if not self.index.from_cache:
-                return
-            self.index.start_anew()
-        self.load_index()
+            if self.index.from_cache:
+                self.index.start_anew()
+                self._load_new()
 
     def _entries(self) -> int:
         return len(self.index) + len(self._unlisted)

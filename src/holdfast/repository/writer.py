@@ -282,6 +282,8 @@ class Attempt:
         if owner is None:
             return True
         if owner is self:
+            if self._neighbours is not None:  # a lane may be about to leave it to a neighbour
+                self._promises.add(wanted, work)
             return False
         if wanted in self._unreliable:
             self._unreliable.discard(wanted)

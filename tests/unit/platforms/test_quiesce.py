@@ -55,6 +55,16 @@ class GuestInMemory(GuestAgent):
         return self.frozen
 
 
+class ForgetfulGuest(GuestInMemory):
+    """Windows: it thaws by itself after 10 s, and says so when it is asked to."""
+
+    def thaw(self, timeout_s: float) -> int:
+        if self.frozen:
+            self.frozen = False
+            raise AgentRefusedError("couldn't hold writes: fsfreeze is limited up to 10 seconds")
+        return super().thaw(timeout_s)
+
+
 class RefusingGuest(GuestInMemory):
     def freeze(self, timeout_s: float) -> int:
         raise AgentRefusedError("not today")
@@ -188,3 +198,11 @@ def test_a_warning_that_cannot_be_given_does_not_keep_the_guest_frozen() -> None
     with Quiesce(guest, "m", 0.1, Deaf()) as quiesce, pytest.raises(AgentSilentError):
         quiesce.freeze()
     assert not guest.frozen
+
+
+def test_a_guest_that_says_it_could_not_hold_was_not_held() -> None:
+    with Quiesce(ForgetfulGuest(), "win", 30, Silence()) as quiesce:
+        assert quiesce.freeze() == 1
+        frozen = quiesce.thaw()
+    assert not frozen.held
+    assert "couldn't hold" in frozen.trouble

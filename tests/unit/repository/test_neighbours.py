@@ -5,19 +5,25 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from holdfast.core.errors import FailedError
-from holdfast.repository import MemoryStorage, Repository, open_repository
+from holdfast.core.extents import Extent
+from holdfast.core.ports import BlockReader
+from holdfast.repository import Attempt, MemoryStorage, Repository, open_repository
 from holdfast.repository.neighbours import Neighbours
-from tests.support.disks import whole
+from tests.support.disks import CapturedModel, whole
 from tests.support.repositories import PASSPHRASE, SMALL_CUT, back_up_disks, check, new_repository, restored
 
 CONTENT = random.Random(1).randbytes(2_000_000)
+REGION = random.Random(2).randbytes(SMALL_CUT.region_bytes)
+AFTERWARDS = random.Random(3).randbytes(SMALL_CUT.region_bytes)
 IDS = [random.Random(number).randbytes(32) for number in range(50)]
 
 
@@ -138,3 +144,60 @@ def test_what_a_neighbour_does_not_bring_home_is_stored_after_all(
         assert restored(fleet.process(), point) == CONTENT
     assert len(fleet.process().points()) == (1 if fate == "fails" else 2)
     assert check(fleet.process()).ok
+
+
+class ReadsOnce:
+    """A block device: a region that is read a second time reads otherwise."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._seen: set[int] = set()
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        if offset in self._seen:
+            buffer[:] = AFTERWARDS[: len(buffer)]
+        else:
+            self._seen.add(offset)
+            buffer[:] = self._content[offset : offset + len(buffer)]
+
+    def close(self) -> None:
+        pass
+
+
+class UnsteadyDisk(CapturedModel):
+    device = ReadsOnce(b"")
+
+    def open_reader(self) -> BlockReader:
+        return self.device
+
+
+def test_two_regions_of_one_content_beside_a_neighbour_that_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second lane meets an id while the first is still asking whether a neighbour is storing it."""
+    monkeypatch.setattr("holdfast.mover.pool.worker_count", lambda: 2)
+    monkeypatch.setattr("holdfast.repository.writer._NEIGHBOUR_PATIENCE_S", 0.2)
+    monkeypatch.setattr("holdfast.repository.neighbours._BELIEVED_S", 0.0)
+    fleet = Fleet(tmp_path)
+    repository = fleet.process()
+    dying = Neighbours(tmp_path / repository.id / "at-work")
+    blocks, block, key = memoryview(REGION), SMALL_CUT.block_bytes, repository.keys.data_id_key
+    pieces = repository.cutter.cut(repository.cutter.words(blocks))
+    dying.claim([blake3(blocks[each.start * block : each.end * block], key=key).digest() for each in pieces])
+    claim, flush = Neighbours.claim, Attempt.flush
+
+    def slowly(self: Neighbours, ids: Sequence[bytes]) -> set[bytes]:
+        time.sleep(0.5)
+        return claim(self, ids)
+
+    def once_it_is_dead(self: Attempt) -> set[Hashable]:
+        dying.close()
+        return flush(self)
+
+    monkeypatch.setattr(Neighbours, "claim", slowly)
+    monkeypatch.setattr(Attempt, "flush", once_it_is_dead)
+    disk = UnsteadyDisk(name="vda", content=REGION * 2, held=[Extent(0, 2 * len(REGION))])
+    disk.device = ReadsOnce(REGION * 2)
+    point = back_up_disks(repository, [disk]).point
+    content = restored(fleet.process(), point)
+    assert {content[: len(REGION)], content[len(REGION) :]} <= {REGION, AFTERWARDS}

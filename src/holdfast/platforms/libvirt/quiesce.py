@@ -79,7 +79,9 @@ class Quiesce:
         except AgentError as error:
             self._claim.release()
             self._thaw_in_background()
-            return self._result(held=not isinstance(error, GuestGoneError), trouble=f"thawing failed: {error}")
+            # Who refuses may say that it could not hold: Windows ends a freeze by itself after 10 s, and its agent then
+            # answers the thaw with an error.
+            return self._result(held=isinstance(error, AgentSilentError), trouble=f"thawing failed: {error}")
         except BaseException:
             self._claim.release()
             raise

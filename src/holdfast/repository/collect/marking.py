@@ -148,6 +148,23 @@ class Marking:
             self._shunned[number] = self._shunned.get(number, False) | segments
             self._mark_ids(self._index.packs[number].table.ids[self.marks.of(number) & segments])
 
+    def kept(self, ids: Ids) -> Places:
+        """The place that a mark of each id is at: never in a record that is shunned; -1 where there is none."""
+        places = self._index.places(ids)
+        for row in np.flatnonzero(self._are_shunned(places)).tolist():
+            try:
+                places[row] = self._sound_copy(ids[row].tobytes())
+            except BlockMissingError:
+                places[row] = -1
+        return places
+
+    def _are_shunned(self, places: Places) -> NDArray[np.bool_]:
+        found = np.zeros(len(places), np.bool_)
+        for number, segments in self._shunned.items():
+            mine = np.flatnonzero(places[:, 0] == number)
+            found[mine] = segments[places[mine, 1]]
+        return found
+
     def _segments_of(self, damaged: Iterable[PackRecord]) -> Mapping[int, NDArray[np.bool_]]:
         """By pack number: which segments lie in these records. Packs that the index does not know are left out."""
         records: dict[str, set[int]] = defaultdict(set)

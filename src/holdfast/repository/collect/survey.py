@@ -132,7 +132,7 @@ class Survey:
         index, marks = self.records.index, self.marking.marks
         pack = index.packs[number]
         ids = distinct(pack.table.ids[~marks.of(number)])
-        places = index.places(ids)
+        places = self.marking.kept(ids)
         rows = np.flatnonzero(places[:, 0] >= 0)
         rows = rows[marks.are_set(places[rows])]
         id_key = self.records.keys.data_id_key if pack.header.type == DATA else self.records.keys.node_id_key
