@@ -117,6 +117,7 @@ class Index:
         self.from_cache = False
         """Whether anything was taken from files of another process."""
         self._dropped: set[str] = set()
+        self._unlisted: set[str] = set()
         self._files = files or RunFiles()
         self._reread = reread
         self._memory_entries = memory_entries
@@ -144,6 +145,8 @@ class Index:
             if source and _source(source) in self._sources:
                 return
             fresh = [pack for pack in packs if source or self.number_of(pack.name) < 0]
+            names = {pack.name for pack in fresh}
+            self._unlisted = self._unlisted - names if source else self._unlisted | names
             if source or fresh:
                 self._take_in(run_of(self._files.repository_id, _source(source), base, fresh))
                 self._arrange()
@@ -199,6 +202,10 @@ class Index:
             if (at := int(run.find_packs(words)[0])) >= 0:
                 return int(run.numbers[at])
         return -1
+
+    def is_unlisted(self, name: str) -> bool:
+        """Whether a pack is known to this index alone: no index object that it has taken in lists it."""
+        return name in self._unlisted
 
     def places(self, ids: Ids) -> NDArray[np.int64]:
         """(n, 2) of pack and segment numbers, one place per id, the newest; -1 where an id has none."""

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from holdfast.core.errors import NotFoundError
 from holdfast.core.progress import Silence
 from holdfast.repository import CheckReport, CheckScope, Journal, MemoryStorage, check_without_key, open_repository
 from holdfast.repository.check.report import Level
+from holdfast.repository.index import encode_index_object
 from holdfast.repository.packs import DATA
 from holdfast.repository.storage.port import Storage, Stored
 from tests.support.disks import whole
@@ -53,6 +55,17 @@ def flip(storage: MemoryStorage, name: str, at: int) -> None:
 
 def reached(report: CheckReport) -> set[tuple[str | None, int | None, int | None]]:
     return {(each.machine, each.offset, each.length) for each in report.damage if each.point}
+
+
+def test_damage_to_a_pack_that_two_index_objects_list_is_found(storage: MemoryStorage) -> None:
+    """As a collection leaves it that was killed before it removed what it had replaced."""
+    repository = open_repository(storage, PASSPHRASE)
+    repository.records.load_index()
+    blob = encode_index_object(repository.keys, 0, list(repository.records.index.packs))
+    storage.objects[f"index/{blake3(blob).hexdigest()}"] = blob
+    for name in data_packs(storage):
+        flip(storage, name, 200)
+    assert {machine for machine, _, _ in reached(check(storage))} == {f"web{number}" for number in range(POINTS)}
 
 
 # --- what each level reads and finds ----------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from holdfast.core.errors import ConflictError, DamagedError, DeniedError
 from holdfast.core.point import RestorePoint
 from holdfast.jobs.recover import recover_disk
 from holdfast.repository import MemoryStorage, Repository, open_repository
+from tests.explore.alone import run_here
 from tests.support.collections import collect, purge
 from tests.support.disks import ModelTarget, changed, whole
 from tests.support.repositories import PASSPHRASE, SMALL_CUT, back_up_disks, check, new_repository, reopened, restored
@@ -86,7 +87,10 @@ def refuse(put: Put) -> None:
     raise DeniedError(f"{put.name}: read-only")
 
 
-def test_a_restore_whose_point_is_collected_ends_with_that_and_nothing_that_looks_whole() -> None:
+def test_a_restore_whose_point_is_collected_ends_with_that_and_nothing_that_looks_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("holdfast.mover.restore.run_threads", run_here)  # else all may be read before the first write
     repository = new_repository(MemoryStorage(), SMALL_CUT)
     (point, content), *others, _ = history(repository)
     storage = FaultyStorage(repository.storage)

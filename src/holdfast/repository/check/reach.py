@@ -3,8 +3,6 @@
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 
-import numpy as np
-
 from holdfast.core.errors import DamagedError
 from holdfast.core.extents import Extent
 from holdfast.core.point import RestorePoint
@@ -25,7 +23,8 @@ Where = Callable[..., Damage]
 class Reach:
     """One walk over all points. A subtree that proved sound below one point is not looked at again below the next.
 
-    `unlisted` are packs that no index object lists, though they are whole: those that a point needs are noted.
+    `unlisted` are packs that no index object listed, though they are whole: those that none lists by now and a point
+    needs are noted.
     """
 
     def __init__(self, records: Records, config: Config, findings: Findings, unlisted: set[str]) -> None:
@@ -34,6 +33,7 @@ class Reach:
         self._findings = findings
         self._unlisted = unlisted
         self._sound: set[bytes] = set()
+        self._hurt: dict[int, bool] = {}
 
     def damages(self, points: Sequence[RestorePoint], progress: Progress) -> Iterator[Damage]:
         """What of these points cannot be read."""
@@ -99,9 +99,13 @@ class Reach:
         if not ids:
             return []
         numbers = self._index.places(ids)[:, 0]
-        hurt = [self._index.number_of(name) for name in self._findings.hurt_packs]
-        doubtful: list[int] = np.flatnonzero((numbers < 0) | np.isin(numbers, hurt)).tolist()
-        return doubtful
+        return [at for at, number in enumerate(numbers.tolist()) if number < 0 or self._is_hurt(number)]
+
+    def _is_hurt(self, number: int) -> bool:
+        """Whether a pack has lost something: by its name, since one that is listed twice has two numbers."""
+        if number not in self._hurt:
+            self._hurt[number] = self._index.packs[number].name in self._findings.hurt_packs
+        return self._hurt[number]
 
     def _has_good_copy(self, wanted: bytes) -> bool:
         places = (self._place(copy) for copy in self._index.copies(wanted))
@@ -127,7 +131,7 @@ class Reach:
             return
         for wanted in ids:
             packs = [self._index.packs[copy.pack] for copy in self._index.copies(wanted)]
-            if all(pack.name in self._unlisted for pack in packs):
+            if all(pack.name in self._unlisted and self._index.is_unlisted(pack.name) for pack in packs):
                 for pack in packs:
                     self._findings.note(pack.object, "unlisted")
 
