@@ -105,3 +105,23 @@ def test_the_good_copy_of_two_that_were_made_at_once_stays(order: str) -> None:
     copies.storage.order = [{"R": r, "Q": q, "P": p}[each] for each in order]
     collect(copies.repository)
     assert restored(copies.opened(), copies.point) == CONTENT
+
+
+def test_what_has_been_healed_is_found_damaged_until_a_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One record of a large pack rots; its good neighbours are moved out of the pack, and it goes."""
+    monkeypatch.setattr("holdfast.mover.pool.worker_count", lambda: 1)
+    repository = new_repository(MemoryStorage(), SMALL_CUT)
+    point = back_up_disks(reopened(repository), [whole(CONTENT)]).point
+    storage = repository.storage
+    assert isinstance(storage, MemoryStorage)
+    name = max((each for each in storage.objects if each.startswith("packs/")), key=lambda each: len(storage.get(each)))
+    blob = bytearray(storage.objects[name])
+    blob[len(blob) // 2] ^= 1
+    storage.objects[name] = bytes(blob)
+    checking = reopened(repository)
+    checking.mark(checking.check(Silence()).marks)
+    back_up_disks(reopened(repository), [whole(CONTENT)])
+    assert {damage.point for damage in reopened(repository).check(Silence()).damage} == {None}
+    assert collect(repository).condemned_packs == 1
+    assert reopened(repository).check(Silence()).ok
+    assert restored(reopened(repository), point) == CONTENT

@@ -14,11 +14,15 @@ _LEFT_ALONE: Final = 0.03
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackUse:
-    """A pack that no entry condemns: its size, and how many of its bytes hold what points reach."""
+    """A pack that no entry condemns: its size, and how many of its bytes hold what points reach.
+
+    `is_damaged`: a record of it is marked as damaged.
+    """
 
     name: str
     size_bytes: int
     live_bytes: int
+    is_damaged: bool = False
 
     @property
     def dead_bytes(self) -> int:
@@ -82,9 +86,12 @@ def plan_collection(
     garbage = [use for use in uses if use.dead_bytes > 0]
     wasteful = [use for use in garbage if use.name not in locked]
     dead = tuple(use for use in wasteful if use.live_bytes == 0)
-    rewritten = tuple(_worth_rewriting(wasteful))
-    if not dead and sum(use.dead_bytes for use in rewritten) < _WORTH_A_PASS:
-        rewritten = ()
+    worth = tuple(_worth_rewriting(wasteful))
+    if not dead and sum(use.dead_bytes for use in worth) < _WORTH_A_PASS:
+        worth = ()
+    # A record that is damaged and has been replaced would be found damaged for ever.
+    hurt = tuple(use for use in wasteful if use.is_damaged and use.live_bytes > 0 and use not in worth)
+    rewritten = (*worth, *hurt)
     going = {use.name for use in (*dead, *rewritten)}.union(condemned)
     outdated = (name for name, packs in index_objects.items() if not going.isdisjoint(packs))
     return CollectionPlan(
