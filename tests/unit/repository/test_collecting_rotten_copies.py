@@ -110,8 +110,9 @@ def test_the_good_copy_of_two_that_were_made_at_once_stays(order: str) -> None:
 def test_what_has_been_healed_is_found_damaged_until_a_collection(monkeypatch: pytest.MonkeyPatch) -> None:
     """One record of a large pack rots; its good neighbours are moved out of the pack, and it goes."""
     monkeypatch.setattr("holdfast.mover.pool.worker_count", lambda: 1)
+    content = random.Random(2).randbytes(64 * SMALL_CUT.region_bytes)
     repository = new_repository(MemoryStorage(), SMALL_CUT)
-    point = back_up_disks(reopened(repository), [whole(CONTENT)]).point
+    point = back_up_disks(reopened(repository), [whole(content)]).point
     storage = repository.storage
     assert isinstance(storage, MemoryStorage)
     name = max((each for each in storage.objects if each.startswith("packs/")), key=lambda each: len(storage.get(each)))
@@ -120,8 +121,8 @@ def test_what_has_been_healed_is_found_damaged_until_a_collection(monkeypatch: p
     storage.objects[name] = bytes(blob)
     checking = reopened(repository)
     checking.mark(checking.check(Silence()).marks)
-    back_up_disks(reopened(repository), [whole(CONTENT)])
+    back_up_disks(reopened(repository), [whole(content)])
     assert {damage.point for damage in reopened(repository).check(Silence()).damage} == {None}
     assert collect(repository).condemned_packs == 1
     assert reopened(repository).check(Silence()).ok
-    assert restored(reopened(repository), point) == CONTENT
+    assert restored(reopened(repository), point) == content
