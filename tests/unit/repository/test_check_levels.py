@@ -13,10 +13,10 @@ from holdfast.repository import CheckReport, CheckScope, Journal, MemoryStorage,
 from holdfast.repository.check.report import Level
 from holdfast.repository.index import encode_index_object
 from holdfast.repository.packs import DATA
-from holdfast.repository.storage.port import Storage, Stored
+from holdfast.repository.storage.port import Storage, StorageError, Stored
 from tests.support.disks import whole
 from tests.support.repositories import PASSPHRASE, SMALL_CUT, back_up_disks, new_repository
-from tests.support.storage import RecordingStorage
+from tests.support.storage import FaultyStorage, RecordingStorage
 
 POINTS = 6
 
@@ -221,6 +221,41 @@ def test_damage_is_never_written_down_as_proved(storage: MemoryStorage, tmp_path
     flip(storage, name, 500)
     check(storage, "full", Journal(tmp_path / "checked"))
     assert Journal(tmp_path / "checked").proved_at(name.rpartition("/")[2]) == 0
+
+
+# --- marks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def marked(storage: MemoryStorage) -> str:
+    """The pack of web2's data, rotten and marked."""
+    name = data_packs(storage)[2]
+    flip(storage, name, len(storage.objects[name]) // 2)
+    repository = open_repository(storage, PASSPHRASE)
+    repository.mark(repository.check(Silence()).marks)
+    return name
+
+
+def test_marks_are_taken_back_of_a_pack_whose_records_were_read(storage: MemoryStorage, marked: str) -> None:
+    flip(storage, marked, len(storage.objects[marked]) // 2)
+    assert check(storage).marks.repaired.keys() == {marked.rpartition("/")[2]}
+
+
+def test_marks_stand_while_a_pack_that_no_index_object_lists_cannot_be_read(
+    storage: MemoryStorage, marked: str
+) -> None:
+    for name in [name for name in storage.objects if name.startswith("index/")]:
+        del storage.objects[name]
+    faulty = FaultyStorage(storage)
+    faulty.unreadable[marked] = StorageError("input/output error")
+    assert not check(faulty).marks
+
+
+def test_marks_stand_of_records_that_were_not_compared_with_their_ids(storage: MemoryStorage, marked: str) -> None:
+    flip(storage, marked, len(storage.objects[marked]) // 2)
+    for level in ("structure", "keyless"):
+        assert not check(storage, level).marks
+    assert not check(storage, "sample", share=0).marks
 
 
 # --- the journal ------------------------------------------------------------------------------------------------------

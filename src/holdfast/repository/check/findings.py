@@ -11,7 +11,7 @@ from holdfast.repository.packs import Pack, object_of
 class Findings:
     """Filled by one thread. `records` are (pack's name, record's number) of records that cannot be had.
 
-    `read` are the packs of which every byte was looked at.
+    `read` are the packs of which every record was opened and compared with its ids.
     """
 
     objects: dict[str, DamageKind] = field(default_factory=dict)

@@ -22,13 +22,14 @@ from holdfast.repository.storage.port import ObjectMissingError, Storage, Stored
 class PackProof:
     """What became of one pack: what is wrong with the object, if anything, and which of its records are lost with it.
 
-    `pack` is what it holds; None if nobody can tell.
+    `pack` is what it holds; None if nobody can tell. `read`: each of its records was opened and compared with its ids.
     """
 
     stored: Stored
     wrong: DamageKind | None
     pack: Pack | None = None
     lost: Sequence[int] = ()
+    read: bool = False
 
 
 Prove = Callable[[Stored], PackProof]
@@ -85,7 +86,7 @@ class PackProver:
             return self._of_nothing_readable(stored, _kind_of(error))
         wrong: DamageKind | None = None if blake3(blob).hexdigest() == pack.name else "object"
         lost = [number for number in range(len(pack.table.records)) if not self._is_sound(pack, number, blob)]
-        return PackProof(stored=stored, wrong=wrong or ("object" if lost else None), pack=pack, lost=lost)
+        return PackProof(stored=stored, wrong=wrong or ("object" if lost else None), pack=pack, lost=lost, read=True)
 
     def prove_length(self, stored: Stored) -> PackProof:
         """By its length: nothing is read of a pack that the index lists, and only the table of another."""

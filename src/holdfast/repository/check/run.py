@@ -110,7 +110,8 @@ class Check:
         prover = PackProver(self._storage, self._records, listed)
         for proof in read_packs(plan, self._proof(prover), self._scope, journal, self._progress):
             self._take(proof, listed)
-            self._findings.read.add(pack_of(proof.stored.name))
+            if proof.read:
+                self._findings.read.add(pack_of(proof.stored.name))
         planned = {stored.name for stored in plan.packs}
         for stored in packs:
             if stored.name not in planned:
