@@ -83,6 +83,14 @@ class StorageSettings:
         """As the user would name it."""
         return self.location.url if isinstance(self.location, Bucket) else str(self.location)
 
+    @property
+    def identity(self) -> str:
+        """What tells this storage from all others: links are followed, buckets of one name have their endpoints."""
+        if isinstance(self.location, Path):
+            return str(self.location.resolve())
+        endpoint = self.s3.endpoint if self.s3 else None
+        return f"{self.location.url} {endpoint or ''}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositorySettings:

@@ -6,10 +6,13 @@ runs where nothing is installed. So is the library for object stores, which only
 
 # ruff: noqa: PLC0415
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from blake3 import blake3
 
 from holdfast import repository
 from holdfast.bootstrap.location import Bucket
@@ -125,14 +128,18 @@ def check_without_key(
     storage = open_storage(settings)
     journal = repository.Journal()
     with suppress(HoldfastError):  # a damaged configuration is for the check to report
-        journal = check_journal(settings.cache, repository.identify(storage), scope)
+        journal = check_journal(settings, repository.identify(storage), scope)
     return repository.check_without_key(storage, scope, journal, progress)
 
 
-def check_journal(cache: Path, repository_id: str, scope: repository.CheckScope) -> repository.Journal:
-    """What this computer remembers of checks: of those by name, and of those of what packs hold."""
+def check_journal(settings: StorageSettings, repository_id: str, scope: repository.CheckScope) -> repository.Journal:
+    """What this computer remembers of checks: of those by name, and of those of what packs hold.
+
+    It is kept for each storage: a clone of a repository has its id, and what was proved in one says nothing of another.
+    """
     proof = "names" if scope.level == "keyless" else "records"
-    return repository.Journal(cache / repository_id / f"checked-{proof}")
+    place = blake3(os.fsencode(settings.identity)).hexdigest()[:16]
+    return repository.Journal(settings.cache / repository_id / f"checked-{proof}-{place}")
 
 
 def connect(uri: str) -> AbstractContextManager[Platform]:

@@ -80,7 +80,7 @@ def _check(run: Stream, scope: CheckScope, *, mark: bool, source_url: str | None
     settings = run.common.repository()
     with open_repository(settings, run.warn) as opened:
         with run.watch(opened.storage.url, kind="repository") as progress:
-            report = opened.check(progress, scope, check_journal(settings.cache, opened.id, scope))
+            report = opened.check(progress, scope, check_journal(settings.storage, opened.id, scope))
             if mark:
                 opened.mark(report.marks)
         if source_url is None or not report.marks.damaged.keys() | opened.state().damaged.keys():

@@ -216,6 +216,17 @@ def test_without_resume_everything_is_read(storage: MemoryStorage, tmp_path: Pat
     assert (report.packs_read, report.packs_resumed) == (len(packs), 0)
 
 
+def test_a_proof_before_the_interrupted_check_began_does_not_count_however_wrong_the_clock_was(
+    storage: MemoryStorage, tmp_path: Path
+) -> None:
+    check(storage, "full", Journal(tmp_path / "checked"))
+    journal = Journal(tmp_path / "checked")
+    journal.begin(now=1)
+    flip(storage, data_packs(storage)[2], 500)
+    resumed = check(storage, "full", Journal(tmp_path / "checked"), resume=True)
+    assert (resumed.ok, resumed.packs_resumed) == (False, 0)
+
+
 def test_damage_is_never_written_down_as_proved(storage: MemoryStorage, tmp_path: Path) -> None:
     name = data_packs(storage)[0]
     flip(storage, name, 500)
@@ -270,11 +281,12 @@ def test_a_journal_outlives_a_torn_row_and_a_place_where_nothing_can_be_written(
         torn.write(b"torn")
     after = Journal(file)
     assert after.proved_at("ab" * 32) == 7
-    assert after.unfinished_since == 5
+    assert after.is_proved_by_unfinished("ab" * 32)
     after.note("cd" * 32, 8)
     after.end(9)
     last = Journal(file)
-    assert (last.proved_at("ab" * 32), last.proved_at("cd" * 32), last.unfinished_since) == (7, 8, None)
+    assert (last.proved_at("ab" * 32), last.proved_at("cd" * 32)) == (7, 8)
+    assert not last.is_proved_by_unfinished("ab" * 32)
     nowhere = Journal(Path("/proc/nowhere/checked"))
     nowhere.note("ab" * 32, 7)
     assert nowhere.proved_at("ab" * 32) == 7

@@ -29,10 +29,9 @@ def plan_reading(packs: Sequence[Stored], scope: CheckScope, journal: Journal) -
     oldest_first = sorted(packs, key=lambda pack: (journal.proved_at(pack_of(pack.name)), pack.name))
     if scope.level == "sample":
         return ReadingPlan(_first_share(oldest_first, scope.share), 0)
-    began = journal.unfinished_since if scope.resume else None
-    if began is None:
+    if not scope.resume:
         return ReadingPlan(oldest_first, 0)
-    left = [pack for pack in oldest_first if journal.proved_at(pack_of(pack.name)) < began]
+    left = [pack for pack in oldest_first if not journal.is_proved_by_unfinished(pack_of(pack.name))]
     return ReadingPlan(left, len(oldest_first) - len(left))
 
 
