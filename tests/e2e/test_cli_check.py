@@ -70,15 +70,46 @@ def test_marked_damage_is_healed_by_the_next_backup(site: Site) -> None:
     require_restored(site)
 
 
+def a_copy(site: Site) -> Path:
+    copy = site.home / "copy"
+    assert site.run("repository", "create", "--repository", copy).status == 0
+    assert site.run("copy", "run", site.repository, copy).status == 0
+    return copy
+
+
 def test_damage_is_healed_from_a_copy(site: Site) -> None:
-    assert site.run("repository", "create", "--repository", site.home / "copy").status == 0
-    assert site.run("copy", "run", site.repository, site.home / "copy").status == 0
+    copy = a_copy(site)
     largest_pack(site).unlink()
-    done = site.run("repository", "check", "--level", "structure", "--heal-from", site.home / "copy", "--json")
+    done = site.run("repository", "check", "--level", "structure", "--heal-from", copy, "--json")
     report, healed = done.end["results"]
     assert (done.status, done.end["state"], report["ok"]) == (3, "warnings", False)
     assert (len(healed["healed"]), healed["unhealed"]) == (1, [])
     assert healed["sent_bytes"] > 0
+    require_restored(site)
+
+
+@pytest.mark.parametrize("level", ["structure", "sample"])
+def test_what_was_marked_before_is_healed_by_a_check_that_does_not_read_it(site: Site, level: str) -> None:
+    copy = a_copy(site)
+    flip(largest_pack(site))
+    assert site.run("repository", "check", "--mark").status == 1
+    cheap = ("repository", "check", "--level", level, "--share", "0", "--json")
+    marked = site.run(*cheap)
+    assert (marked.status, {each["machine"] for each in marked.end["results"][0]["damage"]}) == (1, {"a"})
+    done = site.run(*cheap, "--heal-from", copy)
+    _, healed = done.end["results"]
+    assert (done.status, len(healed["healed"])) == (3, 1), done.err
+    require_restored(site)
+
+
+def test_damage_of_no_point_is_told_though_all_points_were_healed(site: Site) -> None:
+    copy = a_copy(site)
+    largest_pack(site).unlink()
+    (site.repository / "keys" / "1").unlink()
+    done = site.run("repository", "check", "--heal-from", copy, "--json")
+    _, healed = done.end["results"]
+    assert (done.status, len(healed["healed"]), done.error["kind"]) == (1, 1, "damaged")
+    assert "1 finding" in done.error["message"]
     require_restored(site)
 
 

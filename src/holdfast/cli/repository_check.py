@@ -1,6 +1,7 @@
 """`holdfast repository check`: prove what is stored."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from holdfast.cli.output import size_text, table_lines
 from holdfast.cli.stream import Stream, StreamCommand, stream
 from holdfast.core.errors import DamagedError
 from holdfast.jobs.heal import HealReport, heal_from
-from holdfast.repository import CheckReport, CheckScope
+from holdfast.repository import CheckReport, CheckScope, Damage
 
 _EXAMPLES = """
 holdfast repository check --repository /srv/backup
@@ -58,7 +59,8 @@ def check(context: click.Context, /, source_url: str | None, **said: Any) -> int
     """Prove that what is stored is as it was written.
 
     Names each damaged object with the machines, points, disks and bytes it is part of. Level `keyless` needs no
-    passphrase, and then cannot know these. Ends with 1 if there is any damage.
+    passphrase, and then cannot know these. Ends with 1 if there is any damage, also if it was marked before and is not
+    read now; with 3 if all of it was healed.
 
     The passphrase of the repository to heal from is taken from HOLDFAST_TARGET_PASSPHRASE and its like, as for `copy`;
     if none is set, it is the same.
@@ -90,15 +92,16 @@ def _check(run: Stream, scope: CheckScope, *, mark: bool, source_url: str | None
         theirs = read_second_settings(settings, run.common.naming(source_url).options, os.environ, TARGET_SECRET)
         with open_repository(theirs, run.warn) as source, run.watch(source.storage.url, kind="repository") as progress:
             healed = heal_from(source, opened, report, progress)
-        run.result(healed, _healed_lines(healed), warnings=[f"points were healed from {source_url}"])
-        if healed.unhealed:
-            raise _damaged(report)
+        warnings = [f"points were healed from {source_url}"] if healed.healed else []
+        run.result(healed, _healed_lines(healed), warnings=warnings)
+        if left := [each for each in report.damage if each.point is None or each.point in healed.unhealed]:
+            raise _damaged(report, left)
 
 
 def _tell(run: Stream, report: CheckReport) -> None:
     run.result(report, _lines(report))
     if not report.ok:
-        raise _damaged(report)
+        raise _damaged(report, report.damage)
 
 
 def _healed_lines(report: HealReport) -> list[str]:
@@ -106,8 +109,8 @@ def _healed_lines(report: HealReport) -> list[str]:
     return [done, *(f"  point {point} stays damaged" for point in report.unhealed)]
 
 
-def _damaged(report: CheckReport) -> DamagedError:
-    findings = "1 finding" if len(report.damage) == 1 else f"{len(report.damage)} findings"
+def _damaged(report: CheckReport, damage: Sequence[Damage]) -> DamagedError:
+    findings = "1 finding" if len(damage) == 1 else f"{len(damage)} findings"
     hint = (
         "a check with the passphrase says which points this hurts"
         if report.level == "keyless"

@@ -269,6 +269,27 @@ def test_marks_stand_of_records_that_were_not_compared_with_their_ids(storage: M
     assert not check(storage, "sample", share=0).marks
 
 
+def test_what_is_marked_is_damage_until_it_was_read(storage: MemoryStorage, marked: str) -> None:
+    for level in ("structure", "full"):
+        report = check(storage, level)
+        assert {damage.object for damage in report.damage} == {marked}
+        assert {machine for machine, _, _ in reached(report)} == {"web2"}
+    flip(storage, marked, len(storage.objects[marked]) // 2)
+    assert not check(storage, "structure").ok
+    assert check(storage).ok
+
+
+def test_a_resumed_check_reads_what_is_marked(storage: MemoryStorage, marked: str, tmp_path: Path) -> None:
+    flip(storage, marked, len(storage.objects[marked]) // 2)
+    journal = Journal(tmp_path / "checked")
+    journal.begin(now=1)
+    for name in data_packs(storage):
+        journal.note(name.rpartition("/")[2], now=2)
+    report = check(storage, "full", Journal(tmp_path / "checked"), resume=True)
+    assert (report.ok, report.packs_resumed) == (True, POINTS - 1)
+    assert report.marks.repaired
+
+
 # --- the journal ------------------------------------------------------------------------------------------------------
 
 

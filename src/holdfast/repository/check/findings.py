@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from holdfast.repository.check.report import Damage, DamageKind
 from holdfast.repository.packs import Pack, object_of
+from holdfast.repository.state import PackRecord
 
 
 @dataclass(slots=True)
@@ -15,7 +16,7 @@ class Findings:
     """
 
     objects: dict[str, DamageKind] = field(default_factory=dict)
-    records: set[tuple[str, int]] = field(default_factory=set)
+    records: set[PackRecord] = field(default_factory=set)
     hurt_packs: set[str] = field(default_factory=set)
     read: set[str] = field(default_factory=set)
 
@@ -29,6 +30,13 @@ class Findings:
         if found:
             self.records |= found
             self.hurt_packs.add(pack.name)
+
+    def note_marks(self, records: Iterable[PackRecord]) -> None:
+        """These records were found lost before, and nobody has found them whole since."""
+        for pack, number in records:
+            self.note(object_of(pack), "record")
+            self.records.add((pack, number))
+            self.hurt_packs.add(pack)
 
     def excuse(self, packs: Collection[str]) -> None:
         """A collection has deleted, or may have, these packs and the index objects that are missing: no damage."""

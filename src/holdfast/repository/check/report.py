@@ -9,8 +9,8 @@ DamageKind = Literal["object", "record", "missing", "unlisted"]
 
 DEFAULT_SHARE: Final = 0.05
 PROVES: Final[Mapping[Level, str]] = {
-    "structure": "the log is whole, and all that its points reach has a place in a pack that is there in full length; "
-    "not that the packs' bytes are as written",
+    "structure": "the log is whole, and all that its points reach has a place in a pack that is there in full length "
+    "and that nothing marks as damaged; not that the packs' bytes are as written",
     "keyless": "every object that is there is byte for byte what was stored under its name, and the log has no gap; "
     "not that no pack is missing, nor who wrote them: that takes the key",
     "sample": "what `structure` proves, and that the packs read hold what their ids say",

@@ -47,8 +47,10 @@ class Check:
         small.prove(config=config_proof(self._keys), index=index_proof(self._keys))
         self._note_lost_slots(listing)
         packs = self._without_condemned(listing.packs)
-        plan = plan_reading(packs, self._scope, journal)
+        marked = {pack for pack, _ in self._log.state.damaged}
+        plan = plan_reading(packs, self._scope, journal, marked)
         self._prove_packs(packs, plan, journal)
+        self._note_standing_marks()
         self._follow_collections()
         reached = self._reach()
         while reached and self._follow_collections():
@@ -118,6 +120,12 @@ class Check:
                 self._take(prover.prove_length(stored), listed)
         for name in sorted(listed.keys() - {stored.name for stored in packs}):
             self._take(prover.prove_missing(listed[name]), listed)
+
+    def _note_standing_marks(self) -> None:
+        """What is marked and was not proved now is damage, however little was read."""
+        state = self._log.state
+        settled = self._findings.read | state.condemned.keys()
+        self._findings.note_marks(record for record in sorted(state.damaged) if record[0] not in settled)
 
     def _reach(self) -> list[Damage]:
         """What of the points cannot be read."""

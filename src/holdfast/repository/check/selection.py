@@ -1,6 +1,6 @@
 """Which packs a check reads, and in which order: a pure decision."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from holdfast.repository.check.journal import Journal
@@ -22,8 +22,13 @@ class ReadingPlan:
         return sum(pack.size for pack in self.packs)
 
 
-def plan_reading(packs: Sequence[Stored], scope: CheckScope, journal: Journal) -> ReadingPlan:
-    """Least recently proved first, so that checks that never come to their end still come round to everything."""
+def plan_reading(
+    packs: Sequence[Stored], scope: CheckScope, journal: Journal, marked: Collection[str] = ()
+) -> ReadingPlan:
+    """Least recently proved first, so that checks that never come to their end still come round to everything.
+
+    Those with `marked` records are not passed over: only reading them tells whether the marks still stand.
+    """
     if scope.level == "structure":
         return ReadingPlan((), 0)
     oldest_first = sorted(packs, key=lambda pack: (journal.proved_at(pack_of(pack.name)), pack.name))
@@ -31,7 +36,11 @@ def plan_reading(packs: Sequence[Stored], scope: CheckScope, journal: Journal) -
         return ReadingPlan(_first_share(oldest_first, scope.share), 0)
     if not scope.resume:
         return ReadingPlan(oldest_first, 0)
-    left = [pack for pack in oldest_first if not journal.is_proved_by_unfinished(pack_of(pack.name))]
+    left = [
+        pack
+        for pack in oldest_first
+        if (name := pack_of(pack.name)) in marked or not journal.is_proved_by_unfinished(name)
+    ]
     return ReadingPlan(left, len(oldest_first) - len(left))
 
 
