@@ -222,6 +222,7 @@ def test_nothing_is_ever_overwritten(protected: Protected, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "status", "kind"),
     [
+        (("restore", "disk", "nas@latest", "--output", "out"), 2, "usage"),
         (("restore", "disk", "nas@latest", "--disk", "sistem", "--output", "out"), 4, "notfound"),
         (("restore", "disk", "nsa@latest", "--disk", "system", "--output", "out"), 4, "notfound"),
         (("restore", "disk", "nas@latest-2", "--disk", "system", "--output", "out"), 4, "notfound"),

@@ -5,6 +5,7 @@ from itertools import count
 
 import pytest
 
+from holdfast.core.errors import RefusedError
 from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Silence
 from holdfast.repository import MemoryStorage, Repository, open_repository
@@ -99,6 +100,9 @@ def test_whatever_a_cut_left_the_change_can_be_made_again(name: str, fate: str) 
         again = opens(step.left, PASSPHRASE)
         if again is None:
             assert name == "change", "the passphrase is the one that was changed: it is done"
+        elif name == "add" and opens(step.left, NEW):
+            with pytest.raises(RefusedError, match="opens key 3 already"):
+                change(again)
         else:
             change(again)
         assert who_opens(step.left) == after

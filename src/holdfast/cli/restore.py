@@ -12,7 +12,7 @@ from holdfast.cli.common import Common, Group
 from holdfast.cli.output import size_text
 from holdfast.cli.parameters import network_names, storage_directories
 from holdfast.cli.stream import StreamCommand, stream
-from holdfast.core.selection import parse_reference, select_disk, select_point
+from holdfast.core.selection import only_disk, parse_reference, select_disk, select_point
 from holdfast.jobs.recover import NewMachine, recover_disk, recover_machine
 from holdfast.jobs.results import RestoreResult
 
@@ -34,7 +34,7 @@ def restore() -> None:
 
 @restore.command(cls=StreamCommand, examples=_DISK_EXAMPLES)
 @click.argument("reference", metavar="MACHINE@POINT")
-@click.option("--disk", required=True, metavar="NAME", help="The disk's name in the point.")
+@click.option("--disk", metavar="NAME", help="The disk's name in the point.  [default: its only one]")
 @click.option(
     "--output", required=True, type=click.Path(path_type=Path), metavar="PATH", help="The new file. Must not exist."
 )
@@ -45,7 +45,7 @@ def restore() -> None:
     help="The new file's format.  [default: qcow2 for a PATH that ends so, else raw]",
 )
 @click.pass_context
-def disk(context: click.Context, reference: str, disk: str, output: Path, image_format: str | None) -> int:
+def disk(context: click.Context, reference: str, disk: str | None, output: Path, image_format: str | None) -> int:
     """Write one disk of a restore point to a new file.
 
     The point is chosen by MACHINE@latest, MACHINE@latest-1, MACHINE@TIME (the newest captured by then, local time
@@ -56,7 +56,7 @@ def disk(context: click.Context, reference: str, disk: str, output: Path, image_
         wanted = parse_reference(reference)
         with open_for_reading(common.repository(), run.warn) as repository:
             point = select_point(repository.points(), wanted)
-            chosen = select_disk(point, disk)
+            chosen = select_disk(point, disk) if disk else only_disk(point)
             with run.watch(point.machine) as progress:
                 target = target_file(output.absolute(), chosen.size_bytes, image_format or _format_of(output))
                 result = recover_disk(repository, point, chosen, target, progress=progress)

@@ -133,6 +133,16 @@ def select_disk(point: RestorePoint, name: str) -> PointDisk:
     return disk
 
 
+def only_disk(point: RestorePoint) -> PointDisk:
+    """The disk of a point that has one. Raises UsageError that lists them if it has several."""
+    if len(point.disks) != 1:
+        names = ", ".join(disk.name for disk in point.disks)
+        raise UsageError(
+            f"point {point.id} of {point.machine} has {len(point.disks)} disks", hint=f"choose one with --disk: {names}"
+        )
+    return point.disks[0]
+
+
 def in_order(points: Iterable[RestorePoint]) -> list[RestorePoint]:
     """Oldest capture first; the commit, then the id, decide between captures of one instant."""
     return sorted(points, key=lambda point: (point.captured_at, point.created_at, point.id))

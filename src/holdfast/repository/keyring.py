@@ -151,7 +151,8 @@ class Keyring:
         return blob[: len(blob) // 2]
 
     def add(self, secret: Secret, label: str, *, may_sign: bool = True) -> SlotRecord:
-        """One more slot."""
+        """One more slot. Raises RefusedError for a secret that opens one: removing either would revoke nothing."""
+        self._require_new(secret)
         return self._put_in_force(secret, label, may_sign=may_sign, instead_of=None)
 
     def change(self, secret: Secret) -> SlotRecord:
@@ -159,6 +160,7 @@ class Keyring:
 
         Until `sweep` the old one's object is there, and opens nothing.
         """
+        self._require_new(secret)
         (mine,) = (each for each in self.slots() if each.number == self.in_use)
         return self._put_in_force(secret, mine.label, may_sign=mine.may_sign, instead_of=mine.number)
 
@@ -206,6 +208,19 @@ class Keyring:
 
     def _records(self, known: KeySet) -> list[SlotRecord]:
         return known.records(self._keys, self._created_at)
+
+    def _require_new(self, secret: Secret) -> None:
+        known = self._log.read().keys.numbers
+        try:
+            opened = [keys.holder for keys in opened_slots(self._storage, secret.content, self._keys.repository_id)]
+        except (DeniedError, DamagedError):  # it opens none
+            return
+        if numbers := sorted(holder.number for holder in opened if holder and holder.number in known):
+            raise RefusedError(
+                f"this secret opens key {numbers[0]} already",
+                hint="choose another secret; each key has one of its own, so that it can be removed",
+                code="secret-in-use",
+            )
 
     def _put_in_force(self, secret: Secret, label: str, *, may_sign: bool, instead_of: int | None) -> SlotRecord:
         self._log.signer.require()

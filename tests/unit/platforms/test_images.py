@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.core.errors import FailedError, RefusedError, UsageError
+from holdfast.core.errors import DamagedError, FailedError, RefusedError, UsageError
 from holdfast.platforms.image import capture_images
 from tests.testbed.scratch import scratch_directory
 
@@ -133,3 +133,28 @@ def test_no_child_and_no_directory_outlives_the_capture(tmp_path: Path, monkeypa
             assert len(children_of(os.getpid()) - before) == 1
         assert list(temporary.iterdir()) == []
         assert children_of(os.getpid()) == before
+
+
+def test_an_image_that_was_cut_short_is_not_taken_for_one_with_zeros(tmp_path: Path) -> None:
+    path = image(tmp_path / "disk.qcow2")
+    subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write 0 1M", path], check=True, stdout=subprocess.DEVNULL)
+    with capture_images("m", {"vda": path}):
+        pass
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(DamagedError, match="cut short"), capture_images("m", {"vda": path}):
+        pass
+
+
+def test_an_image_of_a_format_that_is_not_read_is_refused_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "disk.VMDK"
+    path.write_bytes(b"KDMV" + bytes(4096))
+    with pytest.raises(RefusedError, match="VMDK") as refused, capture_images("m", {"vda": path}):
+        pass
+    assert "qemu-img convert" in refused.value.hint
+
+
+def test_a_disk_that_begins_like_another_format_is_a_disk_and_that_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    path.write_bytes(b"vhdxfile" + bytes(4088))
+    with capture_images("m", {"vda": path}) as capture:
+        assert any("begins like a VHDX" in warning for warning in capture.warnings)

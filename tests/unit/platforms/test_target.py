@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.core.errors import FullError
+from holdfast.core.errors import FullError, RefusedError
 from holdfast.core.extents import Extent
 from holdfast.platforms.files.target import TargetFile
 
@@ -50,6 +50,11 @@ def test_it_is_written_wherever_room_can_be_made(file_system: Path) -> None:
     writer.close()
     target.finish()
     assert (file_system / "disk").read_bytes() == bytes(MIB) + b"x" * 4096 + bytes(15 * MIB - 4096)
+
+
+def test_a_device_that_is_not_there_is_no_file_in_memory() -> None:
+    with pytest.raises(RefusedError, match="/dev"):
+        TargetFile(Path("/dev/loop77-that-is-not"), MIB, "raw")
 
 
 def test_a_file_system_without_that_room_is_said_to_be_full(tmp_path: Path) -> None:

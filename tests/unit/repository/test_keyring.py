@@ -69,6 +69,20 @@ def test_every_slot_opens_everything_whoever_made_it(repository: Repository, sto
     assert check(repository).ok
 
 
+def test_a_secret_that_opens_a_key_opens_no_second_one(repository: Repository, storage: MemoryStorage) -> None:
+    """Else who takes one of them away would believe the secret to be revoked."""
+    repository.keyring.add(a_secret(OTHER), "", may_sign=False)
+    for again in (
+        lambda: repository.keyring.add(a_secret(OTHER), ""),
+        lambda: repository.keyring.change(a_secret(OTHER)),
+    ):
+        with pytest.raises(RefusedError, match="opens key 2 already"):
+            again()
+    repository.keyring.remove(2)
+    assert not opens(storage, OTHER)
+    repository.keyring.add(a_secret(OTHER), "")
+
+
 def test_a_slot_of_any_kind_may_be_the_first(storage: MemoryStorage) -> None:
 
     create_repository(storage, b"\1" * 64, kind="key-file", cost=CHEAP)

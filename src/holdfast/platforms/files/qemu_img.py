@@ -4,9 +4,11 @@ import os
 import subprocess
 from pathlib import Path
 
-from holdfast.core.errors import ConflictError, FailedError, FullError, HoldfastError
+from holdfast.core.errors import ConflictError, DamagedError, FailedError, FullError, HoldfastError
 
 _TIMEOUT_S = 120.0
+_CORRUPT, _LEAKS = 2, 3
+"""What `qemu-img check` ends with; clusters that nobody refers to harm nobody."""
 
 
 def create_qcow2(path: Path, size_bytes: int) -> None:
@@ -22,6 +24,25 @@ def add_bitmap(path: Path, name: str) -> None:
 def remove_bitmap(path: Path, name: str) -> None:
     """Remove a bitmap. Raises ConflictError if the image is in use, FailedError."""
     _run("bitmap", "--remove", "-f", "qcow2", str(path), name, about=path)
+
+
+def require_whole(path: Path) -> None:
+    """See that the tables of a qcow2 image that nobody writes to make sense, and point nowhere behind its end.
+
+    QEMU reads what lies behind a file's end as zeros: an image that was cut short would be captured as if it held them.
+    Raises DamagedError, FailedError.
+    """
+    try:
+        _run("check", "-q", "-U", "-f", "qcow2", str(path), about=path)
+    except FailedError as error:
+        if isinstance(error.__cause__, subprocess.CalledProcessError) and error.__cause__.returncode == _CORRUPT:
+            raise DamagedError(
+                f"{path} is damaged: its tables contradict each other, or it was cut short",
+                hint=f"see what is left with `qemu-img check {path}`; bring back another copy of it, or repair it",
+                code="image-damaged",
+            ) from error
+        if not (isinstance(error.__cause__, subprocess.CalledProcessError) and error.__cause__.returncode == _LEAKS):
+            raise
 
 
 def _run(verb: str, *arguments: str, about: Path) -> None:

@@ -213,6 +213,11 @@ class _Qcow2Body:
 
 def _claim(path: Path, draft: Path) -> int:
     """Create and open the draft's file, which nobody else has then, and see that the final name is free."""
+    if path.parent.is_relative_to("/dev") and not path.parent.is_relative_to("/dev/shm"):  # noqa: S108 - not ours
+        raise RefusedError(
+            f"{path} is no place for a file: what is written below /dev lies in memory",
+            hint="name a file in another directory",
+        )
     if path.exists() or path.is_symlink():
         raise _exists(path)
     try:

@@ -11,8 +11,10 @@ from holdfast.core.errors import FailedError, RefusedError, UsageError
 from holdfast.core.point import Consistency
 from holdfast.core.ports import CapturedDisk
 from holdfast.platforms.files.chain import Chain, block_device, declared_format, read_chain
+from holdfast.platforms.files.foreign import foreign_by_content, foreign_by_name
 from holdfast.platforms.files.locks import is_in_use
 from holdfast.platforms.files.qcow2 import has_magic
+from holdfast.platforms.files.qemu_img import require_whole
 from holdfast.platforms.files.raw import RawDisk, raw_size
 from holdfast.platforms.files.witness import Witness
 from holdfast.platforms.nbd.client import served_size
@@ -80,6 +82,8 @@ def capture_images(name: str, disks: Mapping[str, Path]) -> Iterator[ImageCaptur
     chains = _read_chains(disks)
     if (path := _find_in_use(chains.values())) is not None:
         raise RefusedError(f"{path} is in use by a running machine", hint=_HINT, code="in-use")
+    for path in {layer.path for layers in chains.values() for layer in layers if layer.format == "qcow2"}:
+        require_whole(path)
     # The instant is now: whatever is read later must still be what the witness saw, and so must what was read before.
     witness = Witness.of(layer.path for chain in chains.values() for layer in chain)
     captured_at = datetime.now(UTC)
@@ -108,6 +112,13 @@ def _open(disk: str, chain: Chain, servers: ExitStack) -> CapturedDisk:
 
 
 def _read_chains(disks: Mapping[str, Path]) -> dict[str, Chain]:
+    for path in disks.values():
+        if foreign := foreign_by_name(path):
+            raise RefusedError(
+                f"{path} is a {foreign} image by its name; raw and qcow2 are read",
+                hint=f"convert it: qemu-img convert -O qcow2 {path} {path.with_suffix('.qcow2')}",
+                code="not-an-image",
+            )
     return {disk: read_chain(path, declared_format(path)) for disk, path in disks.items()}
 
 
@@ -119,6 +130,8 @@ def _doubts(chain: Chain) -> Iterator[str]:
     top = chain[0]
     if top.format == "raw" and has_magic(top.path):
         yield f"{top.path} begins like a qcow2 image; its name does not say so, so it was captured as a raw disk"
+    if top.format == "raw" and (foreign := foreign_by_content(top.path)):
+        yield f"{top.path} begins like a {foreign} image; it was captured as a raw disk, all of it as it is"
     if top.format == "qcow2" and declared_format(top.path) is None:
         yield (
             f"{top.path} was taken for qcow2 by its content, which a guest can write into a raw disk; "
