@@ -122,7 +122,7 @@ def _settings(common: Common, source_url: str, target_url: str) -> tuple[Reposit
 
 
 def _copy_all(run: Stream, source: Repository, target: Repository, plan: CopyPlan, care: Care) -> None:
-    """One point after the other, all of them held; one that fails does not keep the next from its turn."""
+    """One point after the other, all held that are still there; one that fails does not keep the next from its turn."""
     with ExitStack() as held:
         with run.watch(source.storage.url, kind="repository") as progress:
             held.enter_context(all_held(source, [planned.point for planned in plan.points], progress))

@@ -8,6 +8,7 @@ from holdfast.core.errors import RefusedError
 from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Progress
 from holdfast.core.selection import PointReference, in_order, points_of, select_point
+from holdfast.jobs.hold import require_not_purged
 from holdfast.jobs.notes import Notes
 from holdfast.jobs.results import CopyMethod, CopyResult
 from holdfast.mover import Care, Common, PointThereError, copy_point
@@ -102,11 +103,13 @@ def copy_planned(
 ) -> CopyResult | None:
     """Copy one point of a plan; None if another copy has brought it meanwhile.
 
-    Raises what either repository raises; the target is then as it was.
+    Raises NotFoundError if it was purged before it could be held, and what either repository raises; the target is then
+    as it was.
     """
     began = time.monotonic()
     notes = Notes(progress)
     point = planned.point
+    require_not_purged(source, point)
     try:
         outcome = copy_point(
             source, target, point, built_on=_common(source, target, planned), care=care, progress=notes

@@ -27,6 +27,7 @@ def held(repository: Repository, point: RestorePoint, progress: Progress) -> Ite
     with a ConflictError, since its point was collected meanwhile, never with wrong bytes.
     """
     with all_held(repository, [point], progress):
+        require_not_purged(repository, point)
         try:
             yield
         except DamagedError as error:
@@ -41,7 +42,7 @@ def held(repository: Repository, point: RestorePoint, progress: Progress) -> Ite
 
 @contextmanager
 def all_held(repository: Repository, points: Sequence[RestorePoint], progress: Progress) -> Iterator[None]:
-    """Hold points, by one entry of the log, until the context ends. Raises NotFoundError if one is purged by now.
+    """Hold those of the points that are not purged by now, by one entry of the log, until the context ends.
 
     Where nothing can be written they are not held.
     """
@@ -54,18 +55,23 @@ def all_held(repository: Repository, points: Sequence[RestorePoint], progress: P
             yield
     finally:
         if repository.log.signer.may_sign:
-            release = Release(points=[point.id for point in points], holds=[name])
             with suppress(HoldfastError):  # it ends by itself
-                repository.log.append(lambda _state, _now: release)
+                repository.log.append(lambda state, _now: Release(points=_standing(points, state), holds=[name]))
+
+
+def require_not_purged(repository: Repository, point: RestorePoint) -> None:
+    """Raise NotFoundError if the point was purged before it could be held."""
+    if point.id in repository.log.state.purged:
+        raise NotFoundError(f"point {point.id} of {point.machine} was purged meanwhile", code="no-such-point")
 
 
 def _hold(repository: Repository, points: Sequence[RestorePoint], progress: Progress) -> str | None:
-    """The id of a new hold on the points; None where nothing can be written."""
+    """The id of a new hold on the points; None if all are purged, or where nothing can be written."""
     name = secrets.token_hex(8)
     try:
         _hold_on(repository, points, name)
-    except _PurgedError:
-        raise
+    except _AllPurgedError:
+        return None
     except HoldfastError as error:
         what = f"point {points[0].id}" if len(points) == 1 else f"what {len(points)} points need"
         progress.step(f"Reading {what} without holding it: {error.message}")
@@ -77,13 +83,17 @@ def _hold_on(repository: Repository, points: Sequence[RestorePoint], name: str) 
     """Hold the points from now on, or for longer."""
 
     def make(state: State, now: datetime) -> Hold:
-        for point in points:
-            if point.id not in state.standings:
-                raise _PurgedError(f"point {point.id} of {point.machine} was purged meanwhile", code="no-such-point")
-        held_points = [point.id for point in points]
-        return Hold(points=held_points, hold=name, until=now + _LONGEST_READ, reason="being read")
+        standing = _standing(points, state)
+        if not standing:
+            raise _AllPurgedError("there is nothing left to hold")
+        return Hold(points=standing, hold=name, until=now + _LONGEST_READ, reason="being read")
 
     repository.log.append(make)
+
+
+def _standing(points: Sequence[RestorePoint], state: State) -> list[str]:
+    """The ids of those that have not been purged."""
+    return [point.id for point in points if point.id in state.standings]
 
 
 @contextmanager
@@ -105,5 +115,5 @@ def _renewed(repository: Repository, points: Sequence[RestorePoint], name: str, 
         thread.join()
 
 
-class _PurgedError(NotFoundError):
-    """The point was purged; a storage that lacks something else raises its own kind."""
+class _AllPurgedError(NotFoundError):
+    """No point is left; a storage that lacks something else raises its own kind."""

@@ -5,11 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from holdfast.core.errors import DamagedError, RefusedError
+from holdfast.core.errors import DamagedError, NotFoundError, RefusedError
 from holdfast.core.point import Definition, PointDisk, RestorePoint
 from holdfast.core.progress import Silence
 from holdfast.core.selection import parse_reference
 from holdfast.jobs.copy import CopyPlan, choose_points, copy_planned, plan_copy, plan_points
+from holdfast.jobs.decide import delete_points, purge_points
+from holdfast.jobs.hold import all_held
 from holdfast.jobs.results import CopyResult
 from holdfast.mover import Care
 from holdfast.repository import Repository
@@ -151,6 +153,19 @@ def test_one_repository_is_not_copied_onto_itself() -> None:
     repository = new_repository()
     with pytest.raises(RefusedError, match="one repository"):
         plan_copy(repository, repository, [])
+
+
+def test_a_point_that_was_purged_after_the_plan_does_not_keep_the_others_back() -> None:
+    source, target = new_repository(), new_repository()
+    gone, kept = (back_up_disks(source, [whole(content(name))], machine=name).point for name in ("web", "db"))
+    plan = plan_copy(source, target, [gone, kept])
+    delete_points(source, [gone.id])
+    purge_points(source, [gone.id])
+    with all_held(source, [gone, kept], Silence()):
+        with pytest.raises(NotFoundError, match="purged meanwhile"):
+            copy_planned(source, target, plan.points[0], method=plan.method, care=Care(), progress=Silence())
+        assert copy_planned(source, target, plan.points[1], method=plan.method, care=Care(), progress=Silence())
+    assert [point.id for point in target.points()] == [kept.id]
 
 
 def test_a_point_that_the_source_has_lost_does_not_keep_the_others_back() -> None:

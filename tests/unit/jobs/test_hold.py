@@ -8,7 +8,7 @@ import pytest
 from holdfast.core.errors import NotFoundError
 from holdfast.core.point import RestorePoint
 from holdfast.jobs.decide import delete_points, purge_points
-from holdfast.jobs.hold import all_held, held
+from holdfast.jobs.hold import all_held, held, require_not_purged
 from holdfast.repository import Repository
 from holdfast.repository.decisions import Commit, Forget, Purge
 from holdfast.repository.signing import Signer
@@ -109,6 +109,20 @@ def test_several_points_are_held_by_one_entry_and_released_by_another(repository
         assert all(standing.holds for standing in repository.state().standings.values())
     assert repository.state().number == before + 2
     assert not any(standing.holds for standing in repository.state().standings.values())
+
+
+def test_one_that_was_purged_does_not_keep_the_others_from_being_held(repository: Repository) -> None:
+    decide(repository.log, Commit(points=[a_point("b")]))
+    gone, kept = repository.points()
+    delete_points(repository, [gone.id])
+    purge_points(repository, [gone.id])
+    with all_held(repository, [gone, kept], Watcher()):
+        assert repository.state().standings[kept.id].holds
+        require_not_purged(repository, kept)
+        with pytest.raises(NotFoundError, match="purged meanwhile"):
+            require_not_purged(repository, gone)
+    assert not repository.state().standings[kept.id].holds
+    assert not repository.state().voids
 
 
 def test_to_hold_nothing_is_no_decision(repository: Repository) -> None:
