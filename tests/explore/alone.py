@@ -5,7 +5,7 @@ import os
 import random
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -31,6 +31,11 @@ class InlineUploader(Uploader):
 def run_here(_name: str, work: Shared[Any], body: Callable[[Shared[Any]], None], spare: int = 0) -> None:
     """What mover threads do, in this one."""
     body(work)
+
+
+def one_by_one(request: Callable[[Any], Any], asked: Iterable[Any], _threads: int) -> Iterator[Any]:
+    """What a collector's threads do, in this one."""
+    return map(request, asked)
 
 
 def seed_this_thread(seed: str) -> None:
@@ -63,6 +68,7 @@ def each_actor_alone() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("holdfast.mover.backup.run_threads", run_here)
         patch.setattr("holdfast.mover.restore.run_threads", run_here)
+        patch.setattr("holdfast.repository.collect.run.each_of", one_by_one)
         patch.setattr("holdfast.repository.writer.Uploader", InlineUploader)
         patch.setattr("holdfast.repository.writer._NEWS_EVERY_S", math.inf)
         patch.setattr("holdfast.repository.collect.plan._WORTH_A_PASS", 0)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
+from holdfast.core.errors import DamagedError
 from holdfast.core.progress import Silence
 from holdfast.mover import Care
 from holdfast.repository import MemoryStorage, Repository
@@ -126,3 +127,20 @@ def test_what_has_been_healed_is_found_damaged_until_a_collection(monkeypatch: p
     assert collect(repository).condemned_packs == 1
     assert reopened(repository).check(Silence()).ok
     assert restored(reopened(repository), point) == content
+
+
+def test_a_pack_that_is_lost_is_missed_until_a_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holdfast.mover.pool.worker_count", lambda: 1)
+    repository = new_repository(MemoryStorage(), SMALL_CUT)
+    point = back_up_disks(reopened(repository), [whole(CONTENT)]).point
+    storage = repository.storage
+    assert isinstance(storage, MemoryStorage)
+    del storage.objects[max((each for each in storage.objects if each.startswith("packs/")), key=storage.size)]
+    with pytest.raises(DamagedError):
+        collect(repository)
+    back_up_disks(reopened(repository), [whole(CONTENT)])
+    assert [damage.kind for damage in reopened(repository).check(Silence()).damage] == ["missing"]
+    assert collect(repository).condemned_packs == 1
+    assert reopened(repository).check(Silence()).ok
+    assert restored(reopened(repository), point) == CONTENT
+    assert collect(repository).condemned_packs == 0

@@ -5,12 +5,12 @@ own clock says whether a lock is over.
 """
 
 from collections.abc import Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import cached_property
 from typing import Final
 
 from holdfast.core.errors import DeniedError, RefusedError
+from holdfast.repository.collect.at_once import each_of
 from holdfast.repository.state import State
 from holdfast.repository.storage.port import ObjectLock, ObjectMissingError, Storage
 
@@ -38,8 +38,8 @@ class Locked:
             except ObjectMissingError:  # another collection was faster
                 return False
 
-        with ThreadPoolExecutor(_AT_ONCE, "locked") as workers:
-            return frozenset(pack for pack, locked in zip(packs, workers.map(is_locked, packs), strict=True) if locked)
+        locked = each_of(is_locked, packs, _AT_ONCE)
+        return frozenset(pack for pack, is_so in zip(packs, locked, strict=True) if is_so)
 
     def delete(self, name: str) -> None:
         """Delete an object for good. Raises LockedError, and what the storage raises."""

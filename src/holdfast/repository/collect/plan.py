@@ -16,7 +16,7 @@ _LEFT_ALONE: Final = 0.03
 class PackUse:
     """A pack that no entry condemns: its size, and how many of its bytes hold what points reach.
 
-    `is_damaged`: a record of it is marked as damaged.
+    `is_damaged`: a record of it is marked as damaged, or all of it is gone.
     """
 
     name: str
@@ -83,7 +83,7 @@ def plan_collection(
     `uses` are all packs that are there and not condemned, `leftovers` those that are there and are. `index_objects` say
     which packs each lists, and `condemned` which names no index object should list. `locked` packs cannot be deleted.
     """
-    garbage = [use for use in uses if use.dead_bytes > 0]
+    garbage = [use for use in uses if use.dead_bytes > 0 or use.is_damaged]
     wasteful = [use for use in garbage if use.name not in locked]
     dead = tuple(use for use in wasteful if use.live_bytes == 0)
     worth = tuple(_worth_rewriting(wasteful))

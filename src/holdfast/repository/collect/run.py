@@ -1,10 +1,12 @@
 """One collection, from what it sees to what it deletes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from holdfast.core.errors import ConflictError, DamagedError, DeniedError, HoldfastError
 from holdfast.core.progress import Progress
+from holdfast.repository.collect.at_once import each_of
 from holdfast.repository.collect.disk_order import ranks_in_disk_order
 from holdfast.repository.collect.listing import put_index_objects
 from holdfast.repository.collect.locked import Locked, LockedError
@@ -16,10 +18,12 @@ from holdfast.repository.config import Config, require_collectable
 from holdfast.repository.decisions import Condemn
 from holdfast.repository.keys import Keys
 from holdfast.repository.log import Log
+from holdfast.repository.packs import object_of
 from holdfast.repository.records import BlockMissingError
 from holdfast.repository.state import State
 from holdfast.repository.storage.port import Storage, StorageError
 
+_DELETES_AT_ONCE: Final = 16
 _PASSES: Final = 8
 """Times to begin anew because another collection was at the same packs, before leaving the field to it."""
 
@@ -95,7 +99,7 @@ class Collector:
     def _pass(self) -> None:
         survey = self._survey()
         plan = self._proved_plan(survey)
-        self._locked_garbage = {f"packs/{use.name[:2]}/{use.name}": use.dead_bytes for use in plan.locked}
+        self._locked_garbage = {object_of(use.name): use.dead_bytes for use in plan.locked}
         verdict = Verdict(survey, plan.condemned, self._locked)
         if plan.rewritten:
             self._rewrite(survey, [use.name for use in plan.rewritten], verdict)
@@ -204,23 +208,29 @@ class Collector:
         living = dict.fromkeys(pack for each in outdated.values() for pack in each.packs if pack not in gone)
         packs = [survey.records.index.packs[survey.numbers[name]] for name in living]
         self._growth.add(put_index_objects(self._storage, self._keys, survey.state.number, packs))
-        doomed = [(name, each.size) for name, each in outdated.items()]
-        doomed += [(f"packs/{name[:2]}/{name}", size) for name, size in survey.stored.items() if name in gone]
-        failures = [failure for name, size in doomed if (failure := self._delete(name, size))]
+        self._delete({name: each.size for name, each in outdated.items()})
+        self._delete({object_of(name): size for name, size in survey.stored.items() if name in gone})
+
+    def _delete(self, doomed: Mapping[str, int]) -> None:
+        """Delete objects, by their sizes, several at once: each waits for the storage to make it durable."""
+        failures: list[HoldfastError] = []
+        for name, failure in zip(doomed, each_of(self._try_to_delete, doomed, _DELETES_AT_ONCE), strict=True):
+            if failure is None:
+                self._growth.add(-doomed[name])
+                self._deleted_objects += 1
+            elif isinstance(failure, LockedError):
+                self._locked_garbage[name] = doomed[name]
+            else:
+                failures.append(failure)
         if failures:
             self._warn(f"{len(failures)} objects could not be deleted yet: {failures[0].message}")
 
-    def _delete(self, name: str, size: int) -> HoldfastError | None:
+    def _try_to_delete(self, name: str) -> HoldfastError | None:
         """What it failed with, which must not end the sweep: the next collection tries again."""
         try:
             self._locked.delete(name)
-        except LockedError:
-            self._locked_garbage[name] = size
-            return None
-        except (DeniedError, StorageError) as error:
+        except (LockedError, DeniedError, StorageError) as error:
             return error
-        self._growth.add(-size)
-        self._deleted_objects += 1
         return None
 
 

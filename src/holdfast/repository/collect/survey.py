@@ -146,7 +146,7 @@ class Survey:
         return damaged
 
     def _uses(self) -> Iterator[PackUse]:
-        """Every pack that is there and not condemned. What no index object lists is of no use to any point."""
+        """Every pack that is there, or listed, and not condemned. What is not both is of no use to any point."""
         packs, condemned = self.records.index.packs, self.state.condemned
         damaged = {name for name, _ in self.state.damaged}
         for name, size in self.stored.items():
@@ -154,6 +154,8 @@ class Survey:
                 number = self.numbers.get(name)
                 live = 0 if number is None else _live_bytes(packs[number], self.marking.marks.of(number))
                 yield PackUse(name=name, size_bytes=size, live_bytes=live, is_damaged=name in damaged)
+        for name in self.numbers.keys() - self.stored.keys() - condemned.keys():
+            yield PackUse(name=name, size_bytes=0, live_bytes=0, is_damaged=True)
 
     def _load_index(self) -> None:
         """Take in index objects that have appeared. What a damaged one lists counts as not listed."""
