@@ -34,7 +34,7 @@ def test_points_are_copied_once_and_restore_from_there(tmp_path: Path) -> None:
     first, second = done.end["results"]
     assert {*first} == {
         *("point", "machine", "machine_id", "captured_at", "repository", "method", "built_on"),
-        *("sent_bytes", "stored_bytes", "seconds", "warnings"),
+        *("sent_bytes", "stored_bytes", "seconds", "locked_until", "warnings"),
     }
     assert (first["machine"], first["method"], first["built_on"]) == ("web", "cut-anew", None)
     assert second["built_on"] == first["point"]
