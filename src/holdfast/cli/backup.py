@@ -261,5 +261,5 @@ def _lines(result: BackupResult) -> list[str]:
     moved = f"read {size_text(result.read_bytes)}, new {size_text(result.sent_bytes)}"
     return [
         f"{result.machine}: point {result.point}, {result.capture}, {result.consistency}-consistent{frozen}{locked}",
-        f"  {moved}, stored {size_text(result.stored_bytes)}, {result.seconds:.1f} s",
+        f"  {moved}, stored {size_text(result.stored_bytes)} in {result.repository}, {result.seconds:.1f} s",
     ]

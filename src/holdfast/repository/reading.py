@@ -88,7 +88,7 @@ class Batch:
 
 def plan_reads(index: Index, layout: Layout) -> tuple[list[ReadRun], Layout]:
     """(how to read a layout in few large reads in the order of the packs, what of it has no place)."""
-    places = index.places([row.tobytes() for row in layout.ids])
+    places = index.places(layout.ids)
     order = np.lexsort((layout.starts, places[:, 1], places[:, 0]))
     packs = places[order, 0]
     known = int(np.searchsorted(packs, 0))

@@ -1,8 +1,8 @@
 """Writing: lanes that name and claim segments, and the attempt that brings them home before a commit.
 
-    lane (one per thread)   hash -> known? -> claim -> compress -> seal -> pack
-    uploader (one thread)   pack durable -> index object durable -> the index of this process
-    flush                   nothing of this attempt is in flight, nor anything it relies on
+    lane (one per thread)     hash -> known? -> claim -> compress -> seal -> pack
+    uploader (a few threads) pack durable -> index object durable -> the index of this process
+    flush                     nothing of this attempt is in flight, nor anything it relies on
 
 At its end an attempt waits a while for what siblings had claimed and it relied on; what they did not bring home is
 named as work to do again. So is what a collection has condemned meanwhile: the attempt remembers which packs it relies
