@@ -21,7 +21,10 @@ from holdfast.repository.storage.port import Bytes, Storage, Stored
 
 _CACHES = Path("/proc/sys/vm/drop_caches")
 _FRESH = "fresh"
-_SETTING = "1,000 points of a disk of 2 GiB, the last one; theirs: a fresh repository that holds only that image"
+_SETTING = (
+    "1,000 points of a disk of 2 GiB, collected once, the last one; "
+    "theirs: a fresh repository that holds only that image"
+)
 
 
 @measures(
@@ -33,6 +36,7 @@ def thousandth(site: Site) -> Iterator[tuple[str, Figure]]:
     kept = aged_repository(site)
     aged, fresh = (Holdfast(site.holdfast, site.place(name)) for name in ("aged", "fresh"))
     linked_copy(kept.repository, Path(aged.repository))
+    say(f"collected, as it is every night: {aged.collect().seconds:.0f} s")
     fresh.create()
     fresh.back_up_image(_FRESH, kept.image)
 

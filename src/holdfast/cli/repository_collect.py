@@ -1,12 +1,14 @@
 """`holdfast repository collect`: free what no point needs any more."""
 
+from collections.abc import Sequence
+
 import click
 
 from holdfast.bootstrap.wiring import open_repository
 from holdfast.cli.common import Common
 from holdfast.cli.output import size_text
 from holdfast.cli.stream import StreamCommand, stream
-from holdfast.repository import CollectionPlan, CollectionReport, require_trustworthy
+from holdfast.repository import CollectionPlan, CollectionReport, PackUse, require_trustworthy
 
 
 @click.command(
@@ -43,6 +45,7 @@ def _shape(plan: CollectionPlan) -> dict[str, object]:
         "freed_bytes": plan.freed_bytes,
         "condemned_packs": len(plan.condemned),
         "rewritten_packs": len(plan.rewritten),
+        "gathered_packs": len(plan.gathered),
         "rewritten_bytes": plan.rewritten_bytes,
         "deleted_objects": len(plan.condemned) + len(plan.leftovers) + len(plan.index_objects),
         "peak_bytes": plan.rewritten_bytes,
@@ -58,11 +61,16 @@ def _plan_lines(plan: CollectionPlan) -> list[str]:
     return [
         f"would free about {size_text(plan.freed_bytes)}, needing {size_text(plan.rewritten_bytes)} more meanwhile",
         f"  {len(plan.dead)} packs that nothing needs",
-        f"  {len(plan.rewritten)} packs of which {size_text(plan.rewritten_bytes)} are needed, to be rewritten",
+        f"  {len(plan.rewritten)} packs of which {_live_text(plan.rewritten)} are needed, to be rewritten",
+        f"  {len(plan.gathered)} small packs of {_live_text(plan.gathered)}, to be gathered into large ones",
         f"  {len(plan.leftovers)} packs that were condemned before and are still there",
         f"  {len(plan.index_objects)} index objects to be replaced",
         *locked,
     ]
+
+
+def _live_text(uses: Sequence[PackUse]) -> str:
+    return size_text(sum(use.live_bytes for use in uses))
 
 
 def _report_lines(report: CollectionReport) -> list[str]:
@@ -70,7 +78,7 @@ def _report_lines(report: CollectionReport) -> list[str]:
     if not report.deleted_objects:
         return ["nothing to free", *locked]
     done = f"{report.condemned_packs} packs condemned, {size_text(report.rewritten_bytes)} rewritten"
-    return [f"freed {size_text(report.freed_bytes)}: {done}, {report.deleted_objects} objects deleted", *locked]
+    return [f"freed {size_text(max(0, report.freed_bytes))}: {done}, {report.deleted_objects} objects deleted", *locked]
 
 
 def _locked_lines(packs: int, size: int) -> list[str]:

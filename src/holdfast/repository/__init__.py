@@ -9,7 +9,7 @@ tree < reading < disk, neighbours < block_device, frames, damaged, packing, clai
 from holdfast.repository.block_device import BlockDevice
 from holdfast.repository.broken_log import BrokenLog
 from holdfast.repository.check import CheckReport, CheckScope, Damage, Journal, check_without_key, restated
-from holdfast.repository.collect import CollectionPlan, CollectionReport
+from holdfast.repository.collect import CollectionPlan, CollectionReport, PackUse
 from holdfast.repository.cut import Piece
 from holdfast.repository.decisions import Body, Commit, SlotRecord
 from holdfast.repository.disk import StoredDisk
@@ -69,6 +69,7 @@ __all__ = [
     "LocalDirectory",
     "Lost",
     "MemoryStorage",
+    "PackUse",
     "Piece",
     "ReadRun",
     "Rebuild",

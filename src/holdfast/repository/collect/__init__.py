@@ -12,7 +12,7 @@ writer notices at its commit that something it relies on was condemned, and stor
 Inside: at_once, plan, bulk, listing < locked < marking, rewriting, disk_order < survey < verdict < run.
 """
 
-from holdfast.repository.collect.plan import CollectionPlan
+from holdfast.repository.collect.plan import CollectionPlan, PackUse
 from holdfast.repository.collect.run import CollectionReport, Collector
 
-__all__ = ["CollectionPlan", "CollectionReport", "Collector"]
+__all__ = ["CollectionPlan", "CollectionReport", "Collector", "PackUse"]

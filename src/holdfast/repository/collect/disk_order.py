@@ -44,14 +44,18 @@ def _newest_roots(state: State) -> Iterator[str]:
 
 
 def _places_of_data(records: Records, disk: StoredDisk) -> Iterator[NDArray[np.int64]]:
-    """The places of a disk's segments, in its order, some at a time."""
+    """The places of a disk's leaves and of its segments, in its order, some at a time."""
     batch: list[bytes] = []
+    leaves: list[bytes] = []
     for _, leaf in disk.leaves():
         if leaf:
+            leaves.append(leaf)
             batch.append(leaf_ids(disk.read_node(leaf)))
         if len(batch) >= _LEAVES_AT_ONCE:
+            yield _places(records, leaves)
             yield _places(records, batch)
-            batch = []
+            batch, leaves = [], []
+    yield _places(records, leaves)
     yield _places(records, batch)
 
 

@@ -10,6 +10,9 @@ _WORTH_A_PASS: Final = 64 * 1024
 """Bytes to be won by rewriting alone: an entry, packs and index objects are to be put for it."""
 _LEFT_ALONE: Final = 0.03
 """Share of everything dead that may stay where getting at it costs most."""
+_SMALL_BYTES: Final = 8 * 1024 * 1024
+_WORTH_GATHERING: Final = 64
+"""Small packs, each of which a restore may have to open. What they hold moves once: what is made of them is large."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +42,14 @@ class PackUse:
 class CollectionPlan:
     """Packs to condemn, as they are or once the rest of them has been rewritten, and what earlier passes left.
 
+    `gathered` are small and needed: rewriting them frees little, and makes restores of aged machines quick.
     `leftovers` are condemned packs that are still there, by their sizes. `index_objects` list packs that go; what else
     they list is listed anew. `locked` packs hold garbage and stay, since the store lets nobody delete them yet.
     """
 
     dead: tuple[PackUse, ...]
     rewritten: tuple[PackUse, ...]
+    gathered: tuple[PackUse, ...]
     leftovers: Mapping[str, int]
     index_objects: tuple[str, ...]
     locked: tuple[PackUse, ...] = ()
@@ -52,23 +57,23 @@ class CollectionPlan:
     @property
     def condemned(self) -> frozenset[str]:
         """The packs that go."""
-        return frozenset(use.name for use in (*self.dead, *self.rewritten))
+        return frozenset(use.name for use in (*self.dead, *self.rewritten, *self.gathered))
 
     @property
     def rewritten_bytes(self) -> int:
         """About what is to be stored anew; by so much the repository grows before it shrinks."""
-        return sum(use.live_bytes for use in self.rewritten)
+        return sum(use.live_bytes for use in (*self.rewritten, *self.gathered))
 
     @property
     def freed_bytes(self) -> int:
         """About how much smaller the repository is going to be."""
-        going = sum(use.dead_bytes for use in (*self.dead, *self.rewritten))
+        going = sum(use.dead_bytes for use in (*self.dead, *self.rewritten, *self.gathered))
         return going + sum(self.leftovers.values())
 
     @property
     def nothing_to_do(self) -> bool:
-        """Whether there is no garbage worth the while."""
-        return not (self.dead or self.rewritten or self.leftovers or self.index_objects)
+        """Whether there is no garbage worth the while, and nothing to gather."""
+        return not (self.dead or self.rewritten or self.gathered or self.leftovers or self.index_objects)
 
 
 def plan_collection(
@@ -83,7 +88,8 @@ def plan_collection(
     `uses` are all packs that are there and not condemned, `leftovers` those that are there and are. `index_objects` say
     which packs each lists, and `condemned` which names no index object should list. `locked` packs cannot be deleted.
     """
-    garbage = [use for use in uses if use.dead_bytes > 0 or use.is_damaged]
+    packs = list(uses)
+    garbage = [use for use in packs if use.dead_bytes > 0 or use.is_damaged]
     wasteful = [use for use in garbage if use.name not in locked]
     dead = tuple(use for use in wasteful if use.live_bytes == 0)
     worth = tuple(_worth_rewriting(wasteful))
@@ -92,11 +98,13 @@ def plan_collection(
     # A record that is damaged and has been replaced would be found damaged for ever.
     hurt = tuple(use for use in wasteful if use.is_damaged and use.live_bytes > 0 and use not in worth)
     rewritten = (*worth, *hurt)
-    going = {use.name for use in (*dead, *rewritten)}.union(condemned)
+    gathered = tuple(_worth_gathering(packs, {*locked, *(use.name for use in (*dead, *rewritten))}))
+    going = {use.name for use in (*dead, *rewritten, *gathered)}.union(condemned)
     outdated = (name for name, packs in index_objects.items() if not going.isdisjoint(packs))
     return CollectionPlan(
         dead=dead,
         rewritten=rewritten,
+        gathered=gathered,
         leftovers=leftovers,
         index_objects=tuple(sorted(outdated)),
         locked=tuple(use for use in garbage if use.name in locked),
@@ -113,3 +121,9 @@ def _worth_rewriting(wasteful: Sequence[PackUse]) -> Iterator[PackUse]:
             return
         yield use
         remaining -= use.dead_bytes
+
+
+def _worth_gathering(packs: Iterable[PackUse], others: Collection[str]) -> Sequence[PackUse]:
+    """Small packs beside others, if there are many."""
+    small = [use for use in packs if use.size_bytes < _SMALL_BYTES and use.live_bytes > 0 and use.name not in others]
+    return small if len(small) >= _WORTH_GATHERING else []

@@ -101,8 +101,9 @@ class Collector:
         plan = self._proved_plan(survey)
         self._locked_garbage = {object_of(use.name): use.dead_bytes for use in plan.locked}
         verdict = Verdict(survey, plan.condemned, self._locked)
-        if plan.rewritten:
-            self._rewrite(survey, [use.name for use in plan.rewritten], verdict)
+        for uses in (plan.rewritten, plan.gathered):  # what frees room is not given up for want of room to gather
+            if uses:
+                self._rewrite(survey, [use.name for use in uses], verdict)
         self._condemn(verdict)
         self._sweep(survey)
 
