@@ -67,13 +67,14 @@ steps = st.one_of(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def small_packs() -> object:
+@pytest.fixture(autouse=True, scope="module", params=[64, 6], ids=["small packs stay", "they are gathered"])
+def small_packs(request: pytest.FixtureRequest) -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("holdfast.repository.packing.PACK_BYTES", 40_000)
         patch.setattr("holdfast.repository.packing.NODE_RECORD_BYTES", 1000)
         patch.setattr("holdfast.mover.pool.worker_count", lambda: 1)
         patch.setattr("holdfast.repository.collect.plan._WORTH_A_PASS", 1000)
+        patch.setattr("holdfast.repository.collect.plan._WORTH_GATHERING", request.param)
         yield
 
 
