@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from holdfast.repository.collect import plan
 from tests.explore.scenes import SCENES
 from tests.explore.stage import DIES
 from tests.soak.models import explorations
@@ -31,7 +32,8 @@ class Soak:
         self._round = 0
 
     def run(self) -> None:
-        """Round after round."""
+        """Round after round; collections gather small packs wherever there are two."""
+        plan._WORTH_GATHERING = 2
         while time.monotonic() < self._end:
             self._round += 1
             for part in (self._stories, self._processes, self._explore, self._suites):

@@ -43,6 +43,8 @@ class Survey:
         self.numbers: dict[str, int] = {}
         self.stored: dict[str, int] = {}
         """Packs that are there, by name, with their sizes."""
+        self.gone: frozenset[str] = frozenset()
+        """Packs that were listed before the names were, and are not there: nothing in them is ever marked."""
         self.locked: frozenset[str] = frozenset()
         """Packs that were found locked in the store."""
         self.index_objects: dict[str, IndexObject] = {}
@@ -154,7 +156,7 @@ class Survey:
                 number = self.numbers.get(name)
                 live = 0 if number is None else _live_bytes(packs[number], self.marking.marks.of(number))
                 yield PackUse(name=name, size_bytes=size, live_bytes=live, is_damaged=name in damaged)
-        for name in self.numbers.keys() - self.stored.keys() - condemned.keys():
+        for name in self.gone - condemned.keys():
             yield PackUse(name=name, size_bytes=0, live_bytes=0, is_damaged=True)
 
     def _load_index(self) -> None:
@@ -197,6 +199,7 @@ class Survey:
     def _drop_lost(self) -> None:
         """What a pack held that is not there, or not whole, has to be found elsewhere."""
         packs = self.records.index.packs
+        self.gone = frozenset(pack.name for pack in packs if pack.name not in self.stored)
         self.records.index.drop([pack.name for pack in packs if self.stored.get(pack.name) != pack.size])
 
 

@@ -54,7 +54,7 @@ class Verdict:
     def rely_on(self, packs: Collection[Pack]) -> None:
         """What is needed of packs that go has been copied to these."""
         self.survey.add(packs)
-        self._copies = {pack.name for pack in packs}
+        self._copies |= {pack.name for pack in packs}
 
     def decide(self, state: State, _now: datetime) -> Condemn:
         """The packs that go, as far as this state allows. Raises OvertakenError, NothingLeftError."""
