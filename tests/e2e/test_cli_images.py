@@ -22,7 +22,7 @@ MIB = 1 << 20
 
 RESULT = {
     "machine", "machine_id", "point", "repository", "captured_at", "consistency", "freeze_ms", "seconds", "read_bytes",
-    "proved_bytes", "sent_bytes", "stored_bytes", "capture", "disks", "warnings",
+    "proved_bytes", "sent_bytes", "stored_bytes", "capture", "disks", "locked_until", "warnings",
 }  # fmt: skip
 POINT = {
     "id", "machine", "machine_id", "created_at", "captured_at", "consistency", "parent", "disks", "definition", "state",
@@ -30,6 +30,7 @@ POINT = {
 }  # fmt: skip
 INFO = {
     "id", "url", "format", "features", "machines", "points", "plain_bytes", "stored_bytes", "packs", "log_position",
+    "locks",
 }  # fmt: skip
 RESTORED = {
     "point", "machine", "machine_id", "output", "read_bytes", "written_bytes", "seconds", "started", "seconds_to_agent",

@@ -19,7 +19,9 @@ from holdfast.repository import hidden_objects, unhide
 @click.option("--dry-run", is_flag=True, help="Show what is hidden and change nothing.")
 @click.pass_context
 def unhide_objects(context: click.Context, *, dry_run: bool) -> None:
-    """Bring back objects that somebody deleted or overwrote in a bucket with object lock.
+    """Bring back what was hidden or overwritten in a bucket.
+
+    In a bucket with object lock, that is: the store keeps every version of what somebody deleted or overwrote.
 
     What was put over an object, and the marks that hide it, are deleted for good. Needs no passphrase. Stop everything
     that writes first; run `repository rebuild` and `repository check` afterwards.
