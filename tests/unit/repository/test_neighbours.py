@@ -115,7 +115,7 @@ def test_two_processes_that_back_up_equal_machines_at_once_store_them_once(tmp_p
         thread.join()
     points = fleet.process().points()
     assert len(points) == 2
-    assert fleet.stored() < len(CONTENT) * 1.1
+    assert fleet.stored() < len(CONTENT) * 1.5, "alone each would store all of it"
     assert all(restored(fleet.process(), point) == CONTENT for point in points)
     assert check(fleet.process()).ok
 
