@@ -64,6 +64,27 @@ def rewrite(definition: bytes, places: NewPlaces) -> Rewritten:
     return new
 
 
+def connect_interfaces(domain: ET.Element, networks: Mapping[str, str]) -> None:
+    """Connect network cards elsewhere: `networks` maps networks, bridges or devices of the host to others.
+
+    Raises UsageError if it names one that no card is connected to.
+    """
+    known: set[str] = set()
+    for interface in domain.iterfind("devices/interface"):
+        source, key = interface.find("source"), _NETWORK_KEYS.get(interface.get("type", ""))
+        if source is None or key is None:
+            continue
+        source.attrib.pop("portid", None)
+        old = source.get(key, "")
+        known.add(old)
+        source.set(key, networks.get(old, old))
+    if unknown := sorted(set(networks) - known):
+        raise UsageError(
+            f"the machine has no network {', '.join(unknown)}",
+            hint=f"its networks: {', '.join(sorted(known)) or 'none'}",
+        )
+
+
 def _identity(new: Rewritten, places: NewPlaces) -> None:
     name = new.xml.find("name")
     if name is None:
@@ -133,21 +154,9 @@ def _firmware(new: Rewritten, places: NewPlaces) -> None:
 
 
 def _interfaces(new: Rewritten, places: NewPlaces) -> None:
-    known: set[str] = set()
     for interface in new.xml.iterfind("devices/interface"):
         _remove_children(interface, "mac")
-        source, key = interface.find("source"), _NETWORK_KEYS.get(interface.get("type", ""))
-        if source is None or key is None:
-            continue
-        source.attrib.pop("portid", None)
-        old = source.get(key, "")
-        known.add(old)
-        source.set(key, places.networks.get(old, old))
-    if unknown := sorted(set(places.networks) - known):
-        raise UsageError(
-            f"the machine has no network {', '.join(unknown)}",
-            hint=f"its networks: {', '.join(sorted(known)) or 'none'}",
-        )
+    connect_interfaces(new.xml, places.networks)
 
 
 def _character_devices(new: Rewritten, places: NewPlaces) -> None:
