@@ -8,7 +8,7 @@ from typing import Any
 
 from holdfast.core.extents import Extent, normalise
 from holdfast.core.point import CaptureKind, Consistency
-from holdfast.core.ports import BlockReader, BlockWriter
+from holdfast.core.ports import BlockEditor, BlockReader, BlockWriter
 
 Fault = Callable[[int, int], None]
 """Called with offset and length before each read or write; raises where something is to go wrong."""
@@ -61,7 +61,7 @@ class ModelDisk:
 
 
 class _Reader:
-    def __init__(self, content: bytes, fault: Fault) -> None:
+    def __init__(self, content: bytes | bytearray, fault: Fault) -> None:
         self._content = content
         self._fault = fault
 
@@ -213,3 +213,56 @@ def subtract(left: Iterable[Extent], right: Iterable[Extent]) -> Iterator[Extent
             cut = next(rights, None)
         if at < end:
             yield Extent(at, end)
+
+
+class EditableModel:
+    """An EditableDisk over a model, which records what is written to it as a guest's own writes are.
+
+    `changed` is what it tells of the time since its mark; None: nothing.
+    """
+
+    def __init__(self, disk: ModelDisk, changed: Sequence[Extent] | None, fault: Fault = no_fault) -> None:
+        self.name = disk.name
+        self.reason = "as the test wants it"
+        self.fault = fault
+        self.written: list[Extent] = []
+        self._disk = disk
+        self._changed = changed
+        self._lock = threading.Lock()
+
+    @property
+    def size_bytes(self) -> int:
+        return self._disk.size
+
+    def data(self) -> Iterable[Extent]:
+        return list(self._disk.allocated)
+
+    def changes(self) -> Iterable[Extent] | None:
+        return None if self._changed is None else list(self._changed)
+
+    def open_reader(self) -> BlockReader:
+        return _Reader(self._disk.content, no_fault)  # sees what is written meanwhile
+
+    def open_editor(self) -> BlockEditor:
+        return _Editor(self)
+
+    def edit(self, offset: int, length: int, act: Callable[[], None]) -> None:
+        assert offset + length <= self._disk.size, "a write past the end of the disk"
+        with self._lock:
+            self.fault(offset, length)
+            self.written.append(Extent(offset, offset + length))
+            act()
+
+
+class _Editor:
+    def __init__(self, target: EditableModel) -> None:
+        self._target = target
+
+    def write(self, offset: int, buffer: memoryview) -> None:
+        self._target.edit(offset, len(buffer), lambda: self._target._disk.write(offset, bytes(buffer)))
+
+    def zero(self, offset: int, length: int) -> None:
+        self._target.edit(offset, length, lambda: self._target._disk.trim(offset, length))
+
+    def close(self) -> None:
+        pass

@@ -1,6 +1,7 @@
 """`holdfast restore`: bring disks or machines back."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,15 @@ from holdfast.bootstrap.wiring import connect, open_for_reading, target_file
 from holdfast.cli.common import Common, Group
 from holdfast.cli.output import size_text
 from holdfast.cli.parameters import network_names, storage_directories
-from holdfast.cli.stream import StreamCommand, stream
+from holdfast.cli.stream import Stream, StreamCommand, stream
+from holdfast.core.errors import UsageError
+from holdfast.core.point import RestorePoint
+from holdfast.core.ports import Platform
 from holdfast.core.selection import only_disk, parse_reference, select_disk, select_point
+from holdfast.jobs.overwrite import Overwriting, overwrite_machine, preview_overwrite
 from holdfast.jobs.recover import NewMachine, recover_disk, recover_machine
-from holdfast.jobs.results import RestoreResult
+from holdfast.jobs.results import OverwriteResult, RestoreResult
+from holdfast.repository import Repository
 
 _DISK_EXAMPLES = """
 holdfast restore disk web01@latest --disk vda --output /srv/web01-vda.raw
@@ -24,6 +30,7 @@ holdfast restore disk web01@2026-11-22T02:00 --disk vda --output web01.qcow2 --f
 _MACHINE_EXAMPLES = """
 holdfast restore machine web01@latest --connect qemu:///system --name web01-restored --start
 holdfast restore machine web01@latest-1 --connect qemu:///system --name lab --storage /srv/lab --network lan=lab
+holdfast restore machine web01@latest --connect qemu:///system --in-place --dry-run
 """
 
 
@@ -67,7 +74,9 @@ def disk(context: click.Context, reference: str, disk: str | None, output: Path,
 @restore.command(cls=StreamCommand, examples=_MACHINE_EXAMPLES)
 @click.argument("reference", metavar="MACHINE@POINT")
 @click.option("--connect", "uri", metavar="URI", help="The hypervisor to restore to.  [HOLDFAST_CONNECT]")
-@click.option("--name", required=True, metavar="NEW", help="The new machine's name. Must not exist.")
+@click.option("--name", metavar="NEW", help="Make a new machine of this name. Must not exist.")
+@click.option("--in-place", is_flag=True, help="Write onto the machine's own disks, only what differs. It must be off.")
+@click.option("--dry-run", is_flag=True, help="With --in-place: say what would be written, and write nothing.")
 @click.option(
     "--storage",
     metavar="[DISK=]DIR",
@@ -86,28 +95,66 @@ def disk(context: click.Context, reference: str, disk: str | None, output: Path,
 )
 @click.pass_context
 def machine(context: click.Context, /, reference: str, **said: Any) -> int:
-    """Make a new machine of a restore point.
+    """Make a machine of a restore point, or bring one back.
 
-    The point is chosen as for `restore disk`. The new machine has an identity and network addresses of its own; the
-    one it was made from is not touched. If it cannot be finished, nothing of it is left.
+    The point is chosen as for `restore disk`. A new machine has an identity and network addresses of its own; the one
+    it was made from is not touched. If it cannot be finished, nothing of it is left.
+
+    In place, the machine keeps its identity and definition, and what differs is written onto its disks: only what
+    changed is compared where its own record of changes can be trusted, else all of them. If that is cut off, its images
+    stay aside as *.restoring, so that it neither starts nor is backed up; the same command goes on.
     """
     common = Common.of(context)
     with stream(common) as run:
         wanted = parse_reference(reference)
-        new_machine = NewMachine(
-            name=said["name"],
-            storage=storage_directories(said["storage"]),
-            networks=network_names(said["network"]),
-            start=said["start"],
-            agent_timeout_s=said["agent_timeout"],
-        )
+        _refuse_contradictions(said)
         uri = find_connection(said["uri"], os.environ)
         with open_for_reading(common.repository(), run.warn) as repository, connect(uri) as platform:
             point = select_point(repository.points(), wanted)
-            with run.watch(new_machine.name) as progress:
-                result = recover_machine(repository, point, platform, new_machine, progress=progress)
-        run.result(result, _lines(result), warnings=result.warnings)
+            if said["in_place"]:
+                _restore_in_place(run, repository, platform, point, said)
+            else:
+                _restore_beside(run, repository, platform, point, said)
     return run.exit_status
+
+
+def _refuse_contradictions(said: Mapping[str, Any]) -> None:
+    if said["in_place"] == (said["name"] is not None):
+        raise UsageError("a machine is restored beside itself or in place", hint="give --name NEW or --in-place")
+    if said["dry_run"] and not said["in_place"]:
+        raise UsageError("--dry-run is for a restore in place", hint="leave it out: a new machine changes no other")
+    if said["in_place"] and (said["storage"] or said["network"]):
+        raise UsageError("in place, disks and networks stay what they are", hint="leave out --storage and --network")
+    if said["dry_run"] and said["start"]:
+        raise UsageError("a dry run starts nothing", hint="leave out --start")
+
+
+def _restore_beside(
+    run: Stream, repository: Repository, platform: Platform, point: RestorePoint, said: Mapping[str, Any]
+) -> None:
+    new_machine = NewMachine(
+        name=said["name"],
+        storage=storage_directories(said["storage"]),
+        networks=network_names(said["network"]),
+        start=said["start"],
+        agent_timeout_s=said["agent_timeout"],
+    )
+    with run.watch(new_machine.name) as progress:
+        result = recover_machine(repository, point, platform, new_machine, progress=progress)
+    run.result(result, _lines(result), warnings=result.warnings)
+
+
+def _restore_in_place(
+    run: Stream, repository: Repository, platform: Platform, point: RestorePoint, said: Mapping[str, Any]
+) -> None:
+    wanted = Overwriting.whole(point)
+    with run.watch(point.machine) as progress:
+        if said["dry_run"]:
+            result = preview_overwrite(repository, wanted, platform, progress=progress)
+        else:
+            timeout_s = said["agent_timeout"] if said["start"] else None
+            result = overwrite_machine(repository, wanted, platform, agent_timeout_s=timeout_s, progress=progress)
+    run.result(result, _overwrite_lines(result), warnings=result.warnings)
 
 
 def _format_of(output: Path) -> str:
@@ -121,8 +168,24 @@ def _lines(result: RestoreResult) -> list[str]:
     ]
     if result.restored_id is not None:
         lines += [f"  {disk.name}: {disk.output}" for disk in result.disks]
+    return lines + _start_lines(result)
+
+
+def _overwrite_lines(result: OverwriteResult) -> list[str]:
+    if result.dry_run:
+        lines = [f"{result.output}: to bring back point {result.point}, this would be written:"]
+    else:
+        lines = [f"{result.output}: brought back to point {result.point} in {result.seconds:.1f} s"]
+    for disk in result.disks:
+        how = "what changed was compared" if disk.tracked else "all of it was compared"
+        lines.append(
+            f"  {disk.name}: {size_text(disk.different_bytes)} of {size_text(disk.size_bytes)}, in {disk.extents} "
+            f"extents; {how} ({size_text(disk.compared_bytes)}): {disk.reason}"
+        )
+    return lines + _start_lines(result)
+
+
+def _start_lines(result: RestoreResult | OverwriteResult) -> list[str]:
     if result.seconds_to_agent is not None:
-        lines.append(f"  guest agent answered {result.seconds_to_agent:.1f} s after the start")
-    elif result.started:
-        lines.append("  started")
-    return lines
+        return [f"  guest agent answered {result.seconds_to_agent:.1f} s after the start"]
+    return ["  started"] if result.started else []

@@ -52,6 +52,17 @@ def intersect(left: Iterable[Extent], right: Iterable[Extent]) -> Iterator[Exten
             b = next(rights, None)
 
 
+def complement(extents: Iterable[Extent], within: Extent) -> Iterator[Extent]:
+    """The bytes of `within` that lie in none of the extents."""
+    at = within.start
+    for start, end in intersect(extents, [within]):
+        if at < start:
+            yield Extent(at, start)
+        at = end
+    if at < within.end:
+        yield Extent(at, within.end)
+
+
 def align_outward(extents: Iterable[Extent], step: int, limit: int) -> list[Extent]:
     """Widen each extent to multiples of `step` bytes, but not past `limit`, and join what then touches."""
     return normalise(

@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from holdfast.core.extents import Extent
 from holdfast.core.machine import MachineInfo
-from holdfast.core.point import CaptureKind, Consistency
+from holdfast.core.point import CaptureKind, Consistency, RestorePoint
 from holdfast.core.progress import Progress
 
 
@@ -123,6 +123,15 @@ class Baseline:
     sizes: Mapping[str, int]
     marks: Mapping[str, dict[str, Any] | None]
 
+    @classmethod
+    def of(cls, point: RestorePoint) -> Self:
+        """What a point offers to build on."""
+        return cls(
+            point=point.id,
+            sizes={disk.name: disk.size_bytes for disk in point.disks},
+            marks={disk.name: disk.mark for disk in point.disks},
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptureOptions:
@@ -211,6 +220,90 @@ class TargetMachine(Protocol):
         """Seconds from `start` until the guest agent answered; None if it did not in time."""
 
 
+class StandingDisk(Protocol):
+    """A disk of a machine that is off, as it stands, to be compared with a stored one."""
+
+    @property
+    def name(self) -> str:
+        """The disk's name inside its machine."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Virtual size, exact."""
+
+    @property
+    def reason(self) -> str:
+        """Why `changes` are known, or are not, in words for the user."""
+
+    def data(self) -> Iterable[Extent]:
+        """Extents that may hold non-zero bytes, in normal form. Everything else reads as zeros."""
+
+    def changes(self) -> Iterable[Extent] | None:
+        """Extents that may differ from the baseline, in normal form; None if that is not known."""
+
+    def open_reader(self) -> BlockReader:
+        """A new reader for one thread."""
+
+
+class BlockEditor(BlockWriter, Protocol):
+    """Random writes to a disk that holds something. Used by one thread; several may run side by side."""
+
+    def zero(self, offset: int, length: int) -> None:
+        """Make `length` bytes from `offset` on zeros, and give back their room where that can be. Raises as `write`."""
+
+
+class EditableDisk(StandingDisk, Protocol):
+    """A disk of a machine that is off, to be made equal to a stored one. What is written counts as changed."""
+
+    def open_editor(self) -> BlockEditor:
+        """A new editor for one thread. All are closed before the machine's `finish`."""
+
+
+class StandingMachine(Protocol):
+    """A machine that is off, to be looked at."""
+
+    @property
+    def name(self) -> str:
+        """Its label."""
+
+    @property
+    def disks(self) -> Mapping[str, StandingDisk]:
+        """The disks that were asked for, by name."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the user must know about it."""
+
+
+class EditableMachine(Protocol):
+    """A machine that is off and whose disks are being overwritten.
+
+    From the first write on until `finish` nobody takes its disks for whole: it can be neither started nor backed up,
+    however the work ends. Whoever overwrites it next goes on from there.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its label."""
+
+    @property
+    def disks(self) -> Mapping[str, EditableDisk]:
+        """The disks that were asked for, by name."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What will not be as it was when the point was captured."""
+
+    def finish(self, nvram: bytes | None) -> None:
+        """The disks are equal to the point's: make that durable, set the firmware variables if any, give it back."""
+
+    def start(self) -> None:
+        """Switch it on."""
+
+    def wait_for_agent(self, timeout_s: float) -> float | None:
+        """Seconds from `start` until the guest agent answered; None if it did not in time."""
+
+
 class Platform(Protocol):
     """A hypervisor, or anything else that owns machines."""
 
@@ -231,3 +324,17 @@ class Platform(Protocol):
 
     def recreate(self, plan: MachinePlan) -> AbstractContextManager[TargetMachine]:
         """Prepare files for a new machine. Refuses names and paths that exist (RefusedError)."""
+
+    def examine(
+        self, machine_id: str, disks: Sequence[DiskPlan], baseline: Baseline | None
+    ) -> AbstractContextManager[StandingMachine]:
+        """Look at these disks of a machine that is off.
+
+        Raises RefusedError if it is not off, lacks a disk or has one of another size, ConflictError if somebody is at
+        it. Any doubt about the baseline gives a disk whose changes are not known, and says why.
+        """
+
+    def overwrite(
+        self, machine_id: str, disks: Sequence[DiskPlan], baseline: Baseline | None, progress: Progress
+    ) -> AbstractContextManager[EditableMachine]:
+        """The same, to make these disks equal to others. Raises as `examine` does, before anything is touched."""

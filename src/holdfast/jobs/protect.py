@@ -30,7 +30,7 @@ def protect_machine(
     notes = Notes(progress)
     machine_id = platform.find(machine)
     parent = repository.newest_of(machine_id)
-    with platform.capture(machine_id, _baseline(parent), options, notes) as capture:
+    with platform.capture(machine_id, Baseline.of(parent) if parent else None, options, notes) as capture:
         outcome = _store(capture, repository, parent, care, notes)
         return _result(capture, repository, outcome, time.monotonic() - began, notes)
 
@@ -45,16 +45,6 @@ def protect_images(
         parent = repository.newest_of(capture.machine_id)
         outcome = _store(capture, repository, parent, care, notes)
         return _result(capture, repository, outcome, time.monotonic() - began, notes)
-
-
-def _baseline(parent: RestorePoint | None) -> Baseline | None:
-    if parent is None:
-        return None
-    return Baseline(
-        point=parent.id,
-        sizes={disk.name: disk.size_bytes for disk in parent.disks},
-        marks={disk.name: disk.mark for disk in parent.disks},
-    )
 
 
 def _store(

@@ -5,14 +5,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.core.errors import FailedError, HoldfastError, RefusedError
+from holdfast.core.errors import RefusedError
 from holdfast.core.point import PointDisk, RestorePoint
-from holdfast.core.ports import DiskPlan, MachinePlan, Platform, TargetDisk, TargetMachine
+from holdfast.core.ports import DiskPlan, MachinePlan, Platform, TargetDisk
 from holdfast.core.progress import Progress
 from holdfast.core.selection import select_disk
 from holdfast.jobs.hold import held
 from holdfast.jobs.notes import Notes
 from holdfast.jobs.results import RestoredDisk, RestoreResult
+from holdfast.jobs.switch_on import await_agent, start
 from holdfast.mover import RestoreOutcome, restore_disk
 from holdfast.repository import Repository
 
@@ -75,9 +76,11 @@ def recover_machine(
         notes.step("Defining the machine")
         restored_id = machine.define()
         if wanted.start:
-            _start(machine, wanted)
+            start(machine, wanted.name)
         seconds = time.monotonic() - began
-        seconds_to_agent = _await_agent(machine, wanted, point, notes) if wanted.start else None
+        seconds_to_agent = None
+        if wanted.start:
+            seconds_to_agent = await_agent(machine, wanted.name, wanted.agent_timeout_s, point, notes)
         outputs = {name: target.output for name, target in machine.disks.items()}
     return RestoreResult(
         point=point.id,
@@ -124,24 +127,3 @@ def _check_names(point: RestorePoint, disks: Iterable[str]) -> None:
     for name in disks:
         if name:
             select_disk(point, name)
-
-
-def _start(machine: TargetMachine, wanted: NewMachine) -> None:
-    try:
-        machine.start()
-    except HoldfastError as error:
-        raise FailedError(
-            f"{wanted.name} is restored and defined, but does not start: {error.message}",
-            hint=error.hint or "its disks are whole: repair its definition and start it by hand",
-            code="not-started",
-        ) from error
-
-
-def _await_agent(machine: TargetMachine, wanted: NewMachine, point: RestorePoint, notes: Notes) -> float | None:
-    notes.step("Waiting for the guest agent")
-    seconds = machine.wait_for_agent(wanted.agent_timeout_s)
-    if seconds is not None:
-        return round(seconds, 3)
-    if point.consistency != "crash":  # the guest had an agent when it was captured
-        notes.warning(f"{wanted.name} runs, but its guest agent did not answer in {wanted.agent_timeout_s:g} s")
-    return None

@@ -80,6 +80,44 @@ class RestoreResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OverwrittenDisk:
+    """How one disk of a machine differed from its point, and how that was found.
+
+    `tracked`: only what its own record of changes named was compared; `reason` says why, or why not.
+    """
+
+    name: str
+    tracked: bool
+    reason: str
+    size_bytes: int
+    compared_bytes: int
+    different_bytes: int
+    extents: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverwriteResult:
+    """A machine's disks are what they were at `point`, or, in a dry run, what it would take to make them so.
+
+    `read_bytes` came from the repository, `written_bytes` went to the disks. The other fields are those of a restore.
+    """
+
+    point: str
+    machine: str
+    machine_id: str
+    output: str
+    restored_id: str
+    dry_run: bool
+    disks: tuple[OverwrittenDisk, ...]
+    read_bytes: int
+    written_bytes: int
+    seconds: float
+    started: bool
+    seconds_to_agent: float | None
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CopyResult:
     """A point was copied to `repository`, by comparing it with the point `built_on`, or all of it.
 

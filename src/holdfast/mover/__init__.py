@@ -2,17 +2,23 @@
 
 from holdfast.mover.backup import BackupOutcome, Care, DiskOutcome, back_up
 from holdfast.mover.copying import Common, PointThereError, copy_point, mend_point
-from holdfast.mover.restore import RestoreOutcome, restore_disk
+from holdfast.mover.difference import DifferenceOutcome, compare_disk, equalise_disk, may_differ
+from holdfast.mover.restore import RestoreOutcome, opening, restore_disk
 
 __all__ = [
     "BackupOutcome",
     "Care",
     "Common",
+    "DifferenceOutcome",
     "DiskOutcome",
     "PointThereError",
     "RestoreOutcome",
     "back_up",
+    "compare_disk",
     "copy_point",
+    "equalise_disk",
+    "may_differ",
     "mend_point",
+    "opening",
     "restore_disk",
 ]

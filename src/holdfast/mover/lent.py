@@ -121,11 +121,7 @@ class LentDisk:
         """Blocks that differ from the point before."""
         if self._before is None:
             return None
-        return [
-            self.stored.extent(change.region, piece)
-            for change in self.stored.changes_since(self._before)
-            for piece in {*self.stored.pieces(change.now)} ^ {*self.stored.pieces(change.before)}
-        ]
+        return list(self.stored.extents_changed_since(self._before))
 
     def open_reader(self) -> "StoredReader":
         """A reader over it."""

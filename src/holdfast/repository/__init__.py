@@ -18,7 +18,7 @@ from holdfast.repository.handing_over import hand_over, take_over
 from holdfast.repository.keyring import Secret, slot_names
 from holdfast.repository.log import Appended, Head
 from holdfast.repository.nodes import depth_of, encode_leaf, leaf_columns
-from holdfast.repository.reading import Layout, LayoutReader, ReadRun, RunReader, plan_reads
+from holdfast.repository.reading import Layout, LayoutReader, Plain, ReadRun, RunReader, plan_reads
 from holdfast.repository.rebuild import Rebuild, RebuildPlan, RebuildReport
 from holdfast.repository.records import BlockMissingError
 from holdfast.repository.recovery import new_recovery_key
@@ -71,6 +71,7 @@ __all__ = [
     "MemoryStorage",
     "PackUse",
     "Piece",
+    "Plain",
     "ReadRun",
     "Rebuild",
     "RebuildPlan",

@@ -1,13 +1,13 @@
 """A stored disk: its size, where it holds data, and reads at any offset. Every age reads alike."""
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Final
 
 import numpy as np
 
 from holdfast.core.errors import DamagedError
-from holdfast.core.extents import Extent
+from holdfast.core.extents import Extent, normalise
 from holdfast.repository.config import Cut
 from holdfast.repository.cut import Piece
 from holdfast.repository.keys import Keys
@@ -78,6 +78,32 @@ class StoredDisk:
             nodes = self._read_nodes([leaf for _, leaf in batch])
             for number, (region, _) in enumerate(batch):
                 yield self._layout_of(region, nodes.pop(number))
+
+    def layouts_at(self, regions: Sequence[int]) -> dict[int, Layout]:
+        """The segments of those of these ascending regions that hold data. Raises DamagedError."""
+        rows = [(region, leaf) for region, leaf in self.leaves_at(list(regions)) if leaf]
+        nodes = self._read_nodes([leaf for _, leaf in rows])
+        return {region: self._layout_of(region, nodes[number]) for number, (region, _) in enumerate(rows)}
+
+    def extents_changed_since(self, before: "StoredDisk") -> Iterator[Extent]:
+        """Segments in which another disk of this repository differs, as far as this one reaches, ascending and apart.
+
+        Cost follows change. Raises DamagedError.
+        """
+        rows = self.changes_since(before)
+        while batch := list(islice(rows, _LEAVES_AT_ONCE)):
+            wanted = [leaf for row in batch for leaf in (row.now, row.before) if leaf]
+            nodes = dict(zip(wanted, map(self._read_nodes(wanted).__getitem__, range(len(wanted))), strict=True))
+            yield from normalise(chain.from_iterable(self._differing(row, nodes) for row in batch))
+
+    def _differing(self, row: LeafChange, nodes: Mapping[bytes, bytes]) -> Iterator[Extent]:
+        blocks = self._region // self._block
+        now, before = ({*decode_leaf(nodes[leaf], blocks)} if leaf else set() for leaf in (row.now, row.before))
+        base = row.region * self._region
+        for piece in now ^ before:
+            start, end = base + piece.start * self._block, base + piece.end * self._block
+            if start < self.size_bytes:
+                yield Extent(start, min(end, self.size_bytes))
 
     def _read_nodes(self, ids: Sequence[bytes]) -> dict[int, bytes]:
         """Nodes by their place in the list: read in few large reads, as a disk with one node in each of its rooms."""

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.core.extents import Extent, align_outward, intersect, normalise, split_by, total_bytes
+from holdfast.core.extents import Extent, align_outward, complement, intersect, normalise, split_by, total_bytes
 
 LIMIT = 80
 numbers = st.integers(0, LIMIT)
@@ -61,3 +61,11 @@ def test_windows_hold_their_own_pieces_in_order_and_none_is_empty(extents: list[
         assert is_normal(pieces)
         assert all(number * step <= start < end <= (number + 1) * step for start, end in pieces)
     assert members([piece for _, pieces in windows for piece in pieces]) == members(extents)
+
+
+@given(normal, numbers, numbers)
+def test_the_complement_is_what_is_missing(extents: list[Extent], one: int, other: int) -> None:
+    within = Extent(min(one, other), max(one, other))
+    missing = list(complement(extents, within))
+    assert members(missing) == members([within]) - members(extents)
+    assert is_normal(missing)

@@ -87,6 +87,15 @@ def block_device(chain: Chain) -> dict[str, Any]:
     return node
 
 
+def writable_device(chain: Chain) -> dict[str, Any]:
+    """QEMU's description of the chain whose top is written; what it stands on is not. Nobody else may write to it."""
+    top, below = chain[0], chain[1:]
+    node = image_device(top.path, top.format) | {"discard": "unmap"}
+    if top.format == "qcow2":
+        node["backing"] = block_device(below) if below else None
+    return node
+
+
 def image_device(path: Path, image_format: ImageFormat) -> dict[str, Any]:
     """QEMU's description of one image in a file or on a block device."""
     driver = "host_device" if path.is_block_device() else "file"

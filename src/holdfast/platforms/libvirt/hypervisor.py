@@ -11,13 +11,23 @@ import libvirt
 
 from holdfast.core.errors import NotFoundError, RefusedError, UnreachableError, UsageError
 from holdfast.core.machine import MachineInfo
-from holdfast.core.ports import Baseline, Capture, CaptureOptions, MachinePlan, TargetMachine
+from holdfast.core.ports import (
+    Baseline,
+    Capture,
+    CaptureOptions,
+    DiskPlan,
+    EditableMachine,
+    MachinePlan,
+    StandingMachine,
+    TargetMachine,
+)
 from holdfast.core.progress import Progress
 from holdfast.platforms.libvirt.calls import asking
 from holdfast.platforms.libvirt.inventory import list_machines
 from holdfast.platforms.libvirt.recreate import recreate
 from holdfast.platforms.libvirt.running import capture_running
 from holdfast.platforms.libvirt.sockets import refuse_distant
+from holdfast.platforms.libvirt.standing import examine, overwrite
 from holdfast.platforms.libvirt.stopped import capture_stopped
 from holdfast.platforms.libvirt.turn import sole_turn
 
@@ -82,9 +92,8 @@ class LibvirtHost:
         self, machine_id: str, baseline: Baseline | None, options: CaptureOptions, progress: Progress
     ) -> Iterator[Capture]:
         """Capture all disks of a domain at one instant, running or off."""
-        refuse_distant(self._uri)
-        with asking(f"find machine {machine_id}", hint="see: holdfast machine list"):
-            domain = self._connection.lookupByUUIDString(machine_id)
+        domain = self._look_up(machine_id)
+        with asking(f"see whether machine {machine_id} runs"):
             name, running = domain.name(), domain.isActive()
         progress.step(f"Capturing {name}")
         captured: AbstractContextManager[Capture]
@@ -99,6 +108,29 @@ class LibvirtHost:
         """Prepare files and a definition for a new domain."""
         refuse_distant(self._uri)
         return recreate(self._connection, plan)
+
+    @contextmanager
+    def examine(
+        self, machine_id: str, disks: Sequence[DiskPlan], baseline: Baseline | None
+    ) -> Iterator[StandingMachine]:
+        """Look at disks of a domain that is off."""
+        domain = self._look_up(machine_id)
+        with sole_turn(domain.name(), machine_id), examine(domain, disks, baseline) as machine:
+            yield machine
+
+    @contextmanager
+    def overwrite(
+        self, machine_id: str, disks: Sequence[DiskPlan], baseline: Baseline | None, progress: Progress
+    ) -> Iterator[EditableMachine]:
+        """Overwrite disks of a domain that is off."""
+        domain = self._look_up(machine_id)
+        with sole_turn(domain.name(), machine_id), overwrite(domain, disks, baseline, progress) as machine:
+            yield machine
+
+    def _look_up(self, machine_id: str) -> Any:
+        refuse_distant(self._uri)
+        with asking(f"find machine {machine_id}", hint="see: holdfast machine list"):
+            return self._connection.lookupByUUIDString(machine_id)
 
 
 def _as_uuid(text: str) -> str | None:

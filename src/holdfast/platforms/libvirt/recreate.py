@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +13,10 @@ from holdfast.core.errors import FailedError, FullError, RefusedError, UsageErro
 from holdfast.core.ports import DiskPlan, MachinePlan
 from holdfast.platforms.errors import is_full
 from holdfast.platforms.files.target import TargetFile
-from holdfast.platforms.libvirt.agent import AgentError, GuestAgent
 from holdfast.platforms.libvirt.calls import asking
-from holdfast.platforms.libvirt.domain_xml import agent_state, parse, read_disks
+from holdfast.platforms.libvirt.domain_xml import parse, read_disks
 from holdfast.platforms.libvirt.rewrite import NewPlaces, Rewritten, rewrite
-
-_PING_S = 1.0
-_POLL_S = 0.1
+from holdfast.platforms.libvirt.switch import Switch
 
 
 class LibvirtTarget:
@@ -30,8 +26,7 @@ class LibvirtTarget:
         self._connection = connection
         self._rewritten = rewritten
         self._disks = disks
-        self._domain: Any = None
-        self._started_at = 0.0
+        self._switch: Switch | None = None
 
     @property
     def disks(self) -> Mapping[str, TargetFile]:
@@ -46,35 +41,24 @@ class LibvirtTarget:
     @property
     def is_defined(self) -> bool:
         """Whether the machine exists now."""
-        return self._domain is not None
+        return self._switch is not None
 
     def define(self) -> str:
         """Define the domain. Returns its UUID."""
         with asking("define the machine", hint="the disks were restored but are removed again; see the message"):
-            self._domain = self._connection.defineXML(self._rewritten.text)
-            return str(self._domain.UUIDString())
+            domain = self._connection.defineXML(self._rewritten.text)
+            self._switch = Switch(domain, self._rewritten.xml)
+            return str(domain.UUIDString())
 
     def start(self) -> None:
         """Start the domain."""
-        assert self._domain is not None, "defined before it is started"
-        self._started_at = time.monotonic()
-        with asking(f"start {self._domain.name()}"):
-            self._domain.create()
+        assert self._switch is not None, "defined before it is started"
+        self._switch.start()
 
     def wait_for_agent(self, timeout_s: float) -> float | None:
         """Seconds from `start` until the guest agent answered; None if it did not in time, or has no channel to."""
-        assert self._domain is not None, "started before it is waited for"
-        if agent_state(self._rewritten.xml) == "none":
-            return None
-        agent = GuestAgent(self._domain)
-        while (waited := time.monotonic() - self._started_at) < timeout_s:
-            try:
-                agent.ping(_PING_S)
-            except AgentError:
-                time.sleep(_POLL_S)
-            else:
-                return waited
-        return None
+        assert self._switch is not None, "started before it is waited for"
+        return self._switch.wait_for_agent(timeout_s)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from holdfast.platforms.files.locks import is_in_use
 from holdfast.platforms.files.qemu_img import add_bitmap
 from holdfast.platforms.files.raw import RawDisk
 from holdfast.platforms.files.witness import Witness
+from holdfast.platforms.libvirt.bitmaps import check_bitmaps
 from holdfast.platforms.libvirt.calls import asking
 from holdfast.platforms.libvirt.checkpoints import Checkpoints, NewCheckpoint, collecting
 from holdfast.platforms.libvirt.marks import Mark, Verdict, checkpoints_in, judge, new_checkpoint_name
@@ -94,7 +95,7 @@ def capture_stopped(domain: Any, baseline: Baseline | None, options: CaptureOpti
     # What a killed capture left. Without a baseline nobody can say which of ours are left over, until `settle`.
     kept = checkpoints_in(baseline)
     left_over = checkpoints.remove_all_but(kept) if kept else []
-    verdict = _check_bitmaps(surveyed, judge(surveyed.markable, baseline))
+    verdict = check_bitmaps(surveyed.disks, judge(surveyed.markable, baseline))
     with ExitStack() as stack:
         checkpoint = stack.enter_context(NewCheckpoint(checkpoints, new_checkpoint_name(options.owner)))
         at = datetime.now(UTC)
@@ -189,23 +190,6 @@ def _saved(domain: Any) -> Iterator[str]:
     with asking(f"see whether {domain.name()} is saved"):
         if domain.hasManagedSaveImage():
             yield f"{domain.name()} is saved with its memory, which is not part of the point: its disks look crashed"
-
-
-def _check_bitmaps(surveyed: Survey, verdict: Verdict) -> Verdict:
-    """Go back to a full if a bitmap is missing, broken, or no longer records."""
-    name = verdict.checkpoint
-    if name is None:
-        return verdict
-    for disk in surveyed.disks:
-        header = disk.chain[0].qcow2 if disk.chain else None
-        bitmap = header.bitmap(name) if header else None
-        if bitmap is None:
-            return Verdict.full(surveyed.markable, f"the mark of {disk.name} is gone from its image")
-        if bitmap.in_use:
-            return Verdict.full(surveyed.markable, f"the mark of {disk.name} is broken: its machine was killed")
-        if not bitmap.recording:
-            return Verdict.full(surveyed.markable, f"the mark of {disk.name} was switched off by somebody")
-    return verdict
 
 
 def _mark(surveyed: Survey, name: str) -> tuple[list[str], list[str]]:

@@ -3,14 +3,16 @@
 import stat
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import libvirt
 
 from holdfast.core.errors import FailedError, HoldfastError, RefusedError
+from holdfast.platforms.files.aside import set_aside_name, whereabouts
 from holdfast.platforms.files.chain import Chain, read_chain
+from holdfast.platforms.files.raw import raw_size
 from holdfast.platforms.files.witness import written_sectors
 from holdfast.platforms.libvirt.calls import asking
 from holdfast.platforms.libvirt.domain_xml import DomainDisk, caveats, nvram_path, parse, read_disks
@@ -78,7 +80,8 @@ def survey(domain: Any, *, running: bool) -> Survey:
 
 def survey_disk(domain: Any, disk: DomainDisk) -> SurveyedDisk:
     """Look at one disk's size and images."""
-    path = _volume_path(domain, disk) if disk.source_type == "volume" else disk.path
+    path = image_path(domain, disk)
+    _refuse_set_aside(domain, disk, path)
     with asking(f"read the size of {disk.name} of {domain.name()}"):
         size_bytes = int(domain.blockInfo(disk.name)[0])
     chain, obstacle = _look_into(disk, path)
@@ -94,6 +97,34 @@ def survey_disk(domain: Any, disk: DomainDisk) -> SurveyedDisk:
     )
 
 
+def survey_standing(domain: Any, disk: DomainDisk) -> SurveyedDisk:
+    """Look at one disk of a domain that is off, whose image may have been set aside. Raises RefusedError."""
+    path = image_path(domain, disk)
+    chain, obstacle = _look_into(disk, None if path is None else whereabouts(path))
+    if chain is None or path is None:
+        raise RefusedError(
+            f"disk {disk.name} of {domain.name()} cannot be written: {obstacle}",
+            hint="restore the machine under a new name: --name NEW",
+            code="not-writable",
+        )
+    top = chain[0]
+    size_bytes = raw_size(top.path) if top.qcow2 is None else top.qcow2.size_bytes
+    image = None if obstacle else replace(_image(chain), path=str(path))
+    return SurveyedDisk(
+        name=disk.name,
+        path=path,
+        format=top.format,
+        size_bytes=size_bytes,
+        chain=chain,
+        markable=MarkableDisk(name=disk.name, size_bytes=size_bytes, image=image, obstacle=obstacle),
+    )
+
+
+def image_path(domain: Any, disk: DomainDisk) -> Path | None:
+    """Where a disk's image is on this host, if it is. Raises what libvirt refuses."""
+    return _volume_path(domain, disk) if disk.source_type == "volume" else disk.path
+
+
 def read_nvram(survey_: Survey) -> bytes | None:
     """The machine's own firmware variables. Raises FailedError if it has some that cannot be read."""
     path = nvram_path(survey_.xml)
@@ -106,6 +137,15 @@ def read_nvram(survey_: Survey) -> bytes | None:
             f"cannot read the firmware variables of {survey_.name}, {path}: {error.strerror}",
             hint="run Holdfast on the hypervisor's host, as a user who may read them",
         ) from error
+
+
+def _refuse_set_aside(domain: Any, disk: DomainDisk, path: Path | None) -> None:
+    if path is not None and whereabouts(path) != path:
+        raise RefusedError(
+            f"disk {disk.name} of {domain.name()} is half restored: its image is {set_aside_name(path)}",
+            hint="run the restore in place again, of any point; it goes on from there",
+            code="half-restored",
+        )
 
 
 def _volume_path(domain: Any, disk: DomainDisk) -> Path:

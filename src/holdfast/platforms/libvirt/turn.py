@@ -1,4 +1,4 @@
-"""One capture of a machine at a time on this host, whatever the machine's state."""
+"""One at a time captures or overwrites a machine on this host, whatever the machine's state."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ _SUPERUSER = 0
 
 @contextmanager
 def sole_turn(machine: str, machine_id: str) -> Iterator[None]:
-    """Hold the machine's turn. Raises ConflictError if another capture has it, FailedError if it cannot be taken.
+    """Hold the machine's turn. Raises ConflictError if another one has it, FailedError if it cannot be taken.
 
     The turn is a lock by flock(2) on a file that only this user can open: taken at once or not at all, and given back
     by the kernel however its holder ends. The file stays, since a name that is removed could be locked twice. libvirt
@@ -25,7 +25,9 @@ def sole_turn(machine: str, machine_id: str) -> Iterator[None]:
             fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConflictError(
-                f"another backup of {machine} is running on this host", hint="wait for it to end", code="busy"
+                f"another backup of {machine} or a restore of it is running on this host",
+                hint="wait for it to end",
+                code="busy",
             ) from error
         yield
     finally:

@@ -1,12 +1,12 @@
 """A captured disk behind an NBD export."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from holdfast.core.extents import Extent
 from holdfast.core.point import CaptureKind
-from holdfast.platforms.nbd.client import Export, NbdReader, data_extents, dirty_extents
+from holdfast.platforms.nbd.client import Export, NbdEditor, NbdReader, data_extents, dirty_extents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,18 @@ class NbdDisk:
     def open_reader(self) -> NbdReader:
         """A reader with a connection of its own."""
         return NbdReader(self.export)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditableNbdDisk(NbdDisk):
+    """An EditableDisk. Its server keeps the image's bitmaps right while it writes; `before_writing` is told of that."""
+
+    before_writing: Callable[[], None]
+
+    def open_editor(self) -> NbdEditor:
+        """An editor with a connection of its own."""
+        self.before_writing()
+        return NbdEditor(self.export)
 
 
 def with_growth(dirty: Iterator[Extent], size_before: int, size: int) -> Iterator[Extent]:
