@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 from holdfast.mover.pool import Shared
+from holdfast.repository.collect.at_once import Behind
 from holdfast.repository.packing import SealedPack
 from holdfast.repository.uploading import Uploader
 
@@ -36,6 +37,13 @@ def run_here(_name: str, work: Shared[Any], body: Callable[[Shared[Any]], None],
 def one_by_one(request: Callable[[Any], Any], asked: Iterable[Any], _threads: int) -> Iterator[Any]:
     """What a collector's threads do, in this one."""
     return map(request, asked)
+
+
+class AtOnce(Behind[Any]):
+    """Makes each request when it is handed over."""
+
+    def hand_over(self, asked: Any) -> None:
+        self._request(asked)
 
 
 def seed_this_thread(seed: str) -> None:
@@ -69,6 +77,7 @@ def each_actor_alone() -> Iterator[None]:
         patch.setattr("holdfast.mover.backup.run_threads", run_here)
         patch.setattr("holdfast.mover.restore.run_threads", run_here)
         patch.setattr("holdfast.repository.collect.run.each_of", one_by_one)
+        patch.setattr("holdfast.repository.collect.rewriting.Behind", AtOnce)
         patch.setattr("holdfast.repository.writer.Uploader", InlineUploader)
         patch.setattr("holdfast.repository.writer._NEWS_EVERY_S", math.inf)
         patch.setattr("holdfast.repository.collect.plan._WORTH_A_PASS", 0)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.repository.cache import RunFiles
-from holdfast.repository.index import Index
+from holdfast.repository.index import Index, Listing
 from holdfast.repository.packs import Pack, pack_name
 from holdfast.repository.storage.port import Stored
 from tests.support.indexes import REPOSITORY, a_pack
@@ -120,7 +120,7 @@ class World:
         index.open(self.model.listed)
         for name, packs in self.model.listed.items():
             if not index.knows_source(name):
-                index.add(packs, name, len(name))
+                index.take([Listing(name, len(name), packs)])
         index.drop(self.model.condemned)
         return index
 
@@ -133,7 +133,7 @@ class World:
                 ]
                 old = sorted(self.model.packs)[:again]
                 listed = [*fresh, *(self.model.packs[name] for name in old)]
-                self.index.add(listed, self.model.new(listed), 1)
+                self.index.take([Listing(self.model.new(listed), 1, listed)])
             case Replace(which):
                 if self.model.listed:
                     old = sorted(self.model.listed)[which % len(self.model.listed)]

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from holdfast.core.errors import DamagedError
 from holdfast.repository.cache import RunFiles
 from holdfast.repository.keys import SALT_BYTES, Keys
-from holdfast.repository.merging import merge, run_of
+from holdfast.repository.merging import Source, merge, run_of
 from holdfast.repository.nodes import ID_BYTES
 from holdfast.repository.packs import DATA, NODES, Pack, PackHeader, decode_table, nonce, pack_name
 from holdfast.repository.runs import MAXIMUM_ROWS, BadRunError, Run, Words, as_words
@@ -42,6 +42,8 @@ MEMORY_ENTRIES: Final = 256 * 1024
 """About 14 MiB; what comes on top goes to a file."""
 _LIVE_RUNS: Final = 8
 _NAMES_AT_ONCE: Final = 4096
+_LISTED_AT_ONCE: Final = 4 * 1024
+"""Entries that are taken in together: some 256 MiB of plain bytes, which lanes that are at work find from then on."""
 _HEADER: Final = struct.Struct("<8s16sI4x32s")
 _MAGIC: Final = b"HFINDX\x00\x01"
 _BODY: Final = struct.Struct("<QI")
@@ -68,14 +70,15 @@ def encode_index_object(keys: Keys, base: int, packs: Sequence[Pack]) -> bytes:
     return header + keys.sealer(b"index", keys.epoch, salt).encrypt(nonce(0), b"".join(body), header)
 
 
-class IndexObject(NamedTuple):
-    """What an index object says: its writer's base, and the packs."""
+class Listing(NamedTuple):
+    """What the index object of that name says: its writer's base, and the packs."""
 
+    name: str
     base: int
-    packs: list[Pack]
+    packs: Sequence[Pack]
 
 
-def decode_index_object(keys: Keys, blob: bytes, name: str) -> IndexObject:
+def decode_index_object(keys: Keys, blob: bytes, name: str) -> Listing:
     """Open and read an index object. Raises DamagedError naming it."""
     damaged = DamagedError(f"{name} is damaged", hint="run `holdfast repository check`", code="object-damaged")
     if len(blob) < _HEADER.size:
@@ -86,12 +89,12 @@ def decode_index_object(keys: Keys, blob: bytes, name: str) -> IndexObject:
     header, sealed = blob[: _HEADER.size], memoryview(blob)[_HEADER.size :]
     try:
         body = keys.sealer(b"index", epoch, salt).decrypt(nonce(0), sealed, header)
-        return _decode_body(body)
+        return Listing(name, *_decode_body(body))
     except (InvalidTag, struct.error) as error:
         raise damaged from error
 
 
-def _decode_body(body: bytes) -> IndexObject:
+def _decode_body(body: bytes) -> tuple[int, list[Pack]]:
     base, count = _BODY.unpack_from(body)
     at = _BODY.size
     packs = []
@@ -99,7 +102,7 @@ def _decode_body(body: bytes) -> IndexObject:
         name, size, epoch, kind, salt = _PACK.unpack_from(body, at)
         table, at = decode_table(body, at + _PACK.size)
         packs.append(Pack(name.hex(), size, PackHeader(epoch, NODES if kind == NODES else DATA, salt), table))
-    return IndexObject(base, packs)
+    return base, packs
 
 
 class Index:
@@ -136,20 +139,27 @@ class Index:
                 self._take_in(run)
                 self.from_cache = True
 
-    def add(self, packs: Iterable[Pack], source: str = "", base: int = 0) -> None:
-        """Make known what an index object lists; one that is known already changes nothing.
-
-        Without a source, packs are known to this index alone, and those that are known already change nothing.
-        """
+    def add(self, packs: Iterable[Pack]) -> None:
+        """Make packs known to this index alone; those that are known already change nothing."""
         with self._changing:
-            if source and _source(source) in self._sources:
-                return
-            fresh = [pack for pack in packs if source or self.number_of(pack.name) < 0]
-            names = {pack.name for pack in fresh}
-            self._unlisted = self._unlisted - names if source else self._unlisted | names
-            if source or fresh:
-                self._take_in(run_of(self._files.repository_id, _source(source), base, fresh))
+            fresh = self._unknown(list(packs))
+            if fresh:
+                self._unlisted.update(pack.name for pack in fresh)
+                self._take_in(run_of(self._files.repository_id, [Source(_source(""), 0, fresh)]))
                 self._arrange()
+
+    def take(self, listings: Iterable[Listing]) -> None:
+        """Make known what index objects list; those that are known already change nothing."""
+        for some in _groups(listings):
+            with self._changing:
+                fresh = {_source(each.name): each for each in some}
+                sources = [
+                    Source(name, each.base, each.packs) for name, each in fresh.items() if name not in self._sources
+                ]
+                if sources:
+                    self._unlisted.difference_update(pack.name for source in sources for pack in source.packs)
+                    self._take_in(run_of(self._files.repository_id, sources))
+                    self._arrange()
 
     def save(self) -> None:
         """Keep for other processes, and later ones, what has been added."""
@@ -202,6 +212,14 @@ class Index:
             if (at := int(run.find_packs(words)[0])) >= 0:
                 return int(run.numbers[at])
         return -1
+
+    def _unknown(self, packs: Sequence[Pack]) -> list[Pack]:
+        """Those whose names have no number yet, dropped or not."""
+        unknown = np.ones(len(packs), np.bool_)
+        words = _name_words(pack.name for pack in packs)
+        for run in self._runs:
+            unknown &= run.find_packs(words) < 0
+        return [packs[at] for at in np.flatnonzero(unknown).tolist()]
 
     def is_unlisted(self, name: str) -> bool:
         """Whether a pack is known to this index alone: no index object that it has taken in lists it."""
@@ -360,6 +378,20 @@ def plan_merge(sizes: Sequence[int]) -> int:
                 return at
         rest -= size
     return fitting[-1] if fitting else len(sizes)
+
+
+def _groups(listings: Iterable[Listing]) -> Iterator[list[Listing]]:
+    """Many small ones go into one run: each run that is taken in is merged with others later."""
+    some: list[Listing] = []
+    size = 0
+    for listing in listings:
+        some.append(listing)
+        size += sum(len(pack.table.ids) for pack in listing.packs)
+        if size >= _LISTED_AT_ONCE:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 def _batches(items: Iterable[_T]) -> Iterator[list[_T]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from io import BytesIO
 from itertools import pairwise
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +29,20 @@ _MERGED_AT_ONCE: Final = 256 * 1024
 """Entries sorted in one go: bounds the memory of a merge, whatever it merges."""
 
 
-def run_of(repository_id: bytes, source: bytes, base: int, packs: Sequence[Pack]) -> Run:
-    """A run in memory over the packs of one index object, by its name (32 bytes) and its writer's base."""
+class Source(NamedTuple):
+    """An index object as a run has it: its name in 32 bytes, its writer's base, and the packs that it lists."""
+
+    name: bytes
+    base: int
+    packs: Sequence[Pack]
+
+
+def run_of(repository_id: bytes, sources: Sequence[Source]) -> Run:
+    """A run in memory over the packs of some index objects."""
+    packs = [pack for source in sources for pack in source.packs]
     tables = [pack.table for pack in packs]
     rows = np.zeros(len(packs), PACK_ROW)
+    rows["source"] = np.repeat(np.arange(len(sources)), [len(source.packs) for source in sources])
     for row, pack in zip(rows, packs, strict=True):
         row["name"] = np.frombuffer(bytes.fromhex(pack.name), np.uint8)
         row["salt"] = np.frombuffer(pack.header.salt, np.uint8)
@@ -42,7 +52,8 @@ def run_of(repository_id: bytes, source: bytes, base: int, packs: Sequence[Pack]
     ids = as_words(np.concatenate([np.empty((0, ID_BYTES), np.uint8), *(table.ids for table in tables)]))
     order = np.argsort(ids[:, 0], kind="stable")
     out = BytesIO()
-    columns = _begin(out, repository_id, np.array([(np.frombuffer(source, np.uint8), base)], SOURCE_ROW), rows)
+    named = [(np.frombuffer(source.name, np.uint8), source.base) for source in sources]
+    columns = _begin(out, repository_id, np.array(named, SOURCE_ROW), rows)
     _put(out, columns.records, (table.records for table in tables))
     _put(out, columns.ids, [ids])
     keys = ids[order, 0]

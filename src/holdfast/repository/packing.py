@@ -117,7 +117,7 @@ class PackBuilder:
 
 
 def _prove(frame: bytes, plain: Bytes) -> None:
-    if zstandard.ZstdDecompressor().decompress(frame) != plain:
+    if zstandard.ZstdDecompressor().decompress(frame) != bytes(plain):  # views compare item by item
         raise FailedError(
             "a compressed record does not decompress to what went in: this machine's memory or processor fails",
             hint="test the machine's memory; nothing was committed",

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from holdfast.core.errors import DamagedError, HoldfastError
 from holdfast.repository.cache import RunFiles
-from holdfast.repository.index import Index, decode_index_object
+from holdfast.repository.index import Index, Listing, decode_index_object
 from holdfast.repository.keys import Keys
 from holdfast.repository.packs import (
     MAXIMUM_PACKED_BYTES,
@@ -95,9 +95,9 @@ class Records:
         with self._loading:
             self._load_new()
 
-    def take_listed(self, name: str, packs: list[Pack], base: int) -> None:
+    def take_listed(self, listing: Listing) -> None:
         """Take in what this process has just listed, without reading it again."""
-        self.index.add(packs, name, base)
+        self.index.take([listing])
 
     def read(self, wanted: bytes, id_key: bytes) -> bytes:
         """The plain bytes of one segment or node, from any good copy. Raises BlockMissingError.
@@ -178,21 +178,20 @@ class Records:
         if opening := not self._opened:
             self._opened = True
             self.index.open(names)
-        for name in names:
-            if not self.index.knows_source(name) and name not in self._unreadable:
-                self._load(name)
+        unknown = [name for name in names if not self.index.knows_source(name) and name not in self._unreadable]
+        self.index.take(self._listings(unknown))
         if opening:
             self.index.save()
 
-    def _load(self, name: str) -> None:
-        try:
-            base, packs = decode_index_object(self.keys, self.storage.get(name), name)
-        except ObjectMissingError:
-            return
-        except (DamagedError, StorageError):
-            self._unreadable.add(name)
-        else:
-            self.index.add(packs, name, base)
+    def _listings(self, names: Iterable[str]) -> Iterator[Listing]:
+        """What these index objects say, one by one, of those that can be read."""
+        for name in names:
+            try:
+                yield decode_index_object(self.keys, self.storage.get(name), name)
+            except ObjectMissingError:
+                continue
+            except (DamagedError, StorageError):
+                self._unreadable.add(name)
 
     def _rebuild_index(self) -> None:
         """Take the cache for damaged, if this index came from it."""

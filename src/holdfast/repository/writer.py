@@ -25,6 +25,7 @@ from holdfast.repository.claims import Claims, Promises
 from holdfast.repository.config import Config
 from holdfast.repository.cut import Piece
 from holdfast.repository.damaged import DamagedRecords
+from holdfast.repository.index import Listing
 from holdfast.repository.neighbours import Neighbours
 from holdfast.repository.nodes import ID_BYTES, leaf_ids
 from holdfast.repository.packing import NODE_RECORD_BYTES, PackBuilder
@@ -310,7 +311,7 @@ class Attempt:
                 self._records.load_index()
 
     def _published(self, name: str, packs: list[Pack]) -> None:
-        self._records.take_listed(name, packs, self.base)
+        self._records.take_listed(Listing(name, self.base, packs))
         self._reliance.note(np.array([self._records.index.number_of(pack.name) for pack in packs]))
         for pack in packs:
             ids = [row.tobytes() for row in pack.table.ids]

@@ -13,8 +13,8 @@ import pytest
 from holdfast.repository import MemoryStorage, Repository, merging, open_repository
 from holdfast.repository import cache as cache_module
 from holdfast.repository.cache import RunFiles, choose
-from holdfast.repository.index import Index
-from holdfast.repository.merging import merge, run_of
+from holdfast.repository.index import Index, Listing
+from holdfast.repository.merging import Source, merge, run_of
 from holdfast.repository.runs import Columns, Run, counts_of
 from tests.support.disks import whole
 from tests.support.indexes import REPOSITORY, ids_in, packs_of
@@ -173,13 +173,13 @@ def test_a_damaged_file_may_be_merged_and_hides_only_its_own(
     names = [f"index/{number}" for number in range(40)]
     writer = Index(RunFiles(cache / "index", REPOSITORY))
     for pack, name in zip(packs[:2], names, strict=False):
-        writer.add([pack], name)
+        writer.take([Listing(name, 0, [pack])])
     writer.save()
     blank(files(cache)[0], column, filling)
     index = Index(RunFiles(cache / "index", REPOSITORY), memory_entries=10)
     index.open(names)
     for pack, name in zip(packs[2:], names[2:], strict=True):
-        index.add([pack], name)
+        index.take([Listing(name, 0, [pack])])
     assert (index.places(ids_in(packs[2:]))[:, 0] >= 0).all()
     for wanted, place in zip(ids_in(packs[:2]), index.places(ids_in(packs[:2])).tolist(), strict=True):
         assert place[0] < 0 or index.packs[place[0]].table.ids[place[1]].tobytes() == wanted
@@ -188,7 +188,7 @@ def test_a_damaged_file_may_be_merged_and_hides_only_its_own(
 def test_numbers_that_were_given_still_name_their_packs_when_the_files_are_given_up(cache: Path) -> None:
     packs = packs_of(1, 3, 20)
     writer, index = (Index(RunFiles(cache / "index", REPOSITORY)) for _ in range(2))
-    writer.add(packs, "index/1")
+    writer.take([Listing("index/1", 0, packs)])
     writer.save()
     index.open(["index/1"])
     index.drop([packs[2].name])
@@ -197,7 +197,7 @@ def test_numbers_that_were_given_still_name_their_packs_when_the_files_are_given
     index.start_anew()
     assert (index.places(ids_in(packs)) == -1).all()
     assert not index.knows_source("index/1")
-    index.add(packs, "index/1")
+    index.take([Listing("index/1", 0, packs)])
     again = index.places(ids_in(packs))[:, 0].tolist()
     named = [index.packs[number].name for number in numbers]
     assert (
@@ -236,7 +236,7 @@ def test_without_room_for_a_file_entries_stay_in_memory(monkeypatch: pytest.Monk
     index = Index(RunFiles(cache / "index", REPOSITORY), memory_entries=10)
     packs = packs_of(1, 30, 20)
     for number, pack in enumerate(packs):
-        index.add([pack], f"index/{number}")
+        index.take([Listing(f"index/{number}", 0, [pack])])
     index.save()
     assert (index.places(ids_in(packs))[:, 0] >= 0).all()
     assert files(cache) == []
@@ -244,7 +244,7 @@ def test_without_room_for_a_file_entries_stay_in_memory(monkeypatch: pytest.Monk
 
 def test_what_is_left_of_two_merges_of_the_same_is_used_once(cache: Path) -> None:
     packs = packs_of(1, 4, 10)
-    runs = [run_of(REPOSITORY, bytes([at]) * 32, 1, [pack]) for at, pack in enumerate(packs)]
+    runs = [run_of(REPOSITORY, [Source(bytes([at]) * 32, 1, [pack])]) for at, pack in enumerate(packs)]
     large, other = (merged(runs[:3]), merged(runs[2:]))
     choice = choose([runs[0], other, large])
     assert choice.taken == [large]
@@ -258,12 +258,12 @@ def test_a_file_that_is_replaced_while_it_is_mapped_still_serves(cache: Path) ->
     first = Index(RunFiles(cache / "index", REPOSITORY), memory_entries=10)
     names = [f"index/{number}" for number in range(12)]
     for pack, name in zip(packs[:8], names, strict=False):
-        first.add([pack], name)
+        first.take([Listing(name, 0, [pack])])
     first.save()
     second = Index(RunFiles(cache / "index", REPOSITORY), memory_entries=10)
     second.open(names)
     for pack, name in zip(packs[8:], names[8:], strict=True):
-        second.add([pack], name)
+        second.take([Listing(name, 0, [pack])])
     second.save()
     assert len(files(cache)) <= 8
     assert (first.places(ids_in(packs[:8]))[:, 0] >= 0).all()
@@ -275,7 +275,7 @@ import sys
 from pathlib import Path
 from random import Random
 from holdfast.repository.cache import RunFiles
-from holdfast.repository.index import Index
+from holdfast.repository.index import Index, Listing
 from tests.support.indexes import REPOSITORY, ids_in, packs_of
 packs = packs_of(1, 60, 20)
 names = [f"index/{number}" for number in range(60)]
@@ -286,7 +286,7 @@ for _ in range(15):
     index.open([names[at] for at in listed])
     for at in listed:
         if not index.knows_source(names[at]):
-            index.add([packs[at]], names[at], at)
+            index.take([Listing(names[at], at, [packs[at]])])
     index.save()
     present = ids_in([packs[at] for at in listed])
     absent = ids_in([packs[at] for at in set(range(60)) - set(listed)])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from holdfast.repository import merging
-from holdfast.repository.index import MEMORY_ENTRIES, Index, Place, plan_merge
-from holdfast.repository.merging import merge, run_of
+from holdfast.repository.index import MEMORY_ENTRIES, Index, Listing, Place, plan_merge
+from holdfast.repository.merging import Source, merge, run_of
 from holdfast.repository.runs import MAXIMUM_ROWS, Run
 from tests.support.indexes import REPOSITORY, a_pack, ids_in, packs_of
 
@@ -23,7 +23,7 @@ def test_ids_that_share_8_or_16_or_31_bytes_are_told_apart() -> None:
     index = Index()
     packs = [a_pack(source.randbytes(32).hex(), stored[at::4]) for at in range(4)]
     for number, pack in enumerate(packs):
-        index.add([pack], f"index/{number}")
+        index.take([Listing(f"index/{number}", 0, [pack])])
     assert (index.places(others) == -1).all()
     for wanted, place in zip(stored, index.places(stored).tolist(), strict=True):
         assert index.packs[place[0]].table.ids[place[1]].tobytes() == wanted
@@ -48,7 +48,7 @@ def test_of_several_copies_the_newest_is_given_and_all_are_known() -> None:
     index = Index()
     names = [f"{number:064x}" for number in range(20)]
     for name in names:
-        index.add([a_pack(name, [wanted])], f"index/{name}")
+        index.take([Listing(f"index/{name}", 0, [a_pack(name, [wanted])])])
         assert index.packs[int(index.places([wanted])[0, 0])].name == name
     assert sorted(index.packs[place.pack].name for place in index.copies(wanted)) == names
 
@@ -56,10 +56,10 @@ def test_of_several_copies_the_newest_is_given_and_all_are_known() -> None:
 def test_a_dropped_pack_is_never_a_hit_and_its_number_still_tells_its_name() -> None:
     packs = packs_of(1, 3, 10)
     index = Index()
-    index.add(packs[:2], "index/1")
+    index.take([Listing("index/1", 0, packs[:2])])
     numbers = index.places(ids_in(packs[:2]))[:, 0]
     index.drop([packs[0].name, packs[2].name])
-    index.add(packs[1:], "index/2")
+    index.take([Listing("index/2", 0, packs[1:])])
     assert (index.places(ids_in([packs[0], packs[2]])) == -1).all()
     assert (index.places(ids_in([packs[1]]))[:, 0] >= 0).all()
     assert not any(map(index.copies, ids_in([packs[0]])))
@@ -72,8 +72,8 @@ def test_a_dropped_pack_is_never_a_hit_and_its_number_still_tells_its_name() -> 
 def test_a_pack_that_two_index_objects_list_is_one_pack() -> None:
     packs = packs_of(1, 2, 10)
     index = Index()
-    index.add(packs, "index/1")
-    index.add([packs[1], packs[1]], "index/2")
+    index.take([Listing("index/1", 0, packs)])
+    index.take([Listing("index/2", 0, [packs[1], packs[1]])])
     assert len(index.packs) == 2
     assert all(len(index.copies(wanted)) == 1 for wanted in ids_in(packs))
 
@@ -81,7 +81,7 @@ def test_a_pack_that_two_index_objects_list_is_one_pack() -> None:
 def test_a_lost_a_short_and_a_foreign_pack_are_told_from_one_that_is_there() -> None:
     packs = packs_of(1, 3, 10)
     index = Index()
-    index.add(packs, "index/1")
+    index.take([Listing("index/1", 0, packs)])
     listed = [(pack.object, pack.size) for pack in packs]
     assert not index.missing_from([*listed, ("packs/ab/x", 1), (f"packs/aa/{'ab' * 32}", 5)])
     assert [pack.name for pack in index.missing_from(listed[1:])] == [packs[0].name]
@@ -95,7 +95,7 @@ def test_what_is_added_leaves_memory_for_files() -> None:
     index = Index(memory_entries=100)
     packs = packs_of(1, 60, 30)
     for number, pack in enumerate(packs):
-        index.add([pack], f"index/{number}")
+        index.take([Listing(f"index/{number}", 0, [pack])])
         assert sum(len(run.ids) for run in index._runs if run.in_memory) <= 100
         assert len(index._runs) <= 8
     assert (index.places(ids_in(packs))[:, 0] >= 0).all()
@@ -103,8 +103,8 @@ def test_what_is_added_leaves_memory_for_files() -> None:
 
 
 def test_a_merge_in_many_stretches_is_one_in_a_single_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = [run_of(REPOSITORY, bytes(32), 1, packs_of(seed, 3, 97)) for seed in range(4)]
-    runs.append(run_of(REPOSITORY, bytes(32), 1, []))
+    runs = [run_of(REPOSITORY, [Source(bytes(32), 1, packs_of(seed, 3, 97))]) for seed in range(4)]
+    runs.append(run_of(REPOSITORY, [Source(bytes(32), 1, [])]))
     merged = []
     for at_once in (1 << 20, 10):
         monkeypatch.setattr(merging, "_MERGED_AT_ONCE", at_once)
@@ -120,7 +120,11 @@ def test_a_merge_in_many_stretches_is_one_in_a_single_stretch(monkeypatch: pytes
 def test_a_merge_leaves_out_what_no_index_object_lists_any_more() -> None:
     kept, gone = packs_of(1, 3, 40), packs_of(2, 3, 40)
     first, second = BytesIO(), BytesIO()
-    merge([run_of(REPOSITORY, b"a" * 32, 1, gone), run_of(REPOSITORY, b"b" * 32, 7, kept)], REPOSITORY, first)
+    merge(
+        [run_of(REPOSITORY, [Source(b"a" * 32, 1, gone)]), run_of(REPOSITORY, [Source(b"b" * 32, 7, kept)])],
+        REPOSITORY,
+        first,
+    )
     run = Run(first.getbuffer(), REPOSITORY)
     run.void[:] = [True, False]
     merge([run], REPOSITORY, second)
@@ -163,7 +167,7 @@ def test_an_entry_is_moved_a_few_times_however_many_are_added() -> None:
 def test_readers_find_everything_while_runs_are_merged_below_them() -> None:
     packs = packs_of(1, 400, 20)
     index = Index(memory_entries=500)
-    index.add(packs[:10], "index/first")
+    index.take([Listing("index/first", 0, packs[:10])])
     wanted = ids_in(packs[:10])
     expected = index.places(wanted).tolist()
     over = threading.Event()
@@ -180,7 +184,7 @@ def test_readers_find_everything_while_runs_are_merged_below_them() -> None:
     for reader in readers:
         reader.start()
     for number, pack in enumerate(packs[10:]):
-        index.add([pack], f"index/{number}")
+        index.take([Listing(f"index/{number}", 0, [pack])])
     over.set()
     for reader in readers:
         reader.join()

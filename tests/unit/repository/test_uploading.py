@@ -56,7 +56,7 @@ def test_no_index_object_is_put_before_all_that_it_lists(small_packs: None) -> N
     class Strict(Wide):
         def put(self, name: str, parts: Sequence[Bytes], *, verify_share: float = 1.0) -> None:
             if name.startswith("index/"):
-                _, packs = decode_index_object(repository.keys, b"".join(parts), name)
+                packs = decode_index_object(repository.keys, b"".join(parts), name).packs
                 assert {pack.object for pack in packs} <= self.objects.keys()
             super().put(name, parts, verify_share=verify_share)
 

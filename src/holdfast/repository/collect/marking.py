@@ -5,7 +5,7 @@ packs; of a leaf map only its ids are looked at. What is kept is bits, whatever 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -34,6 +34,7 @@ class Marks:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._firsts = np.zeros(0, np.int64)
+        self._counts = np.zeros(0, np.int64)
         self._end = 0
         self._bits = np.zeros(0, np.uint8)
 
@@ -55,7 +56,7 @@ class Marks:
     def of(self, pack: int) -> NDArray[np.bool_]:
         """Which segments of a pack are marked."""
         self._make_room([pack])
-        first, count = int(self._firsts[pack]) >> 3, len(self._index.packs[pack].table.ids)
+        first, count = int(self._firsts[pack]) >> 3, int(self._counts[pack])
         return np.unpackbits(self._bits[first : first + -(-count // 8)], count=count, bitorder="little").view(np.bool_)
 
     def packs(self) -> list[int]:
@@ -86,10 +87,12 @@ class Marks:
         if packs and packs[-1] >= len(self._firsts):
             more = max(packs[-1] + 1, 2 * len(self._firsts)) - len(self._firsts)
             self._firsts = np.append(self._firsts, np.full(more, -1, np.int64))
+            self._counts = np.append(self._counts, np.zeros(more, np.int64))
         for pack in packs:
             if self._firsts[pack] < 0:
                 self._firsts[pack] = self._end
-                self._end += 8 * -(-len(self._index.packs[pack].table.ids) // 8)
+                self._counts[pack] = len(self._index.packs[pack].table.ids)
+                self._end += 8 * -(-int(self._counts[pack]) // 8)
         if self._end > 8 * len(self._bits):
             more = max(self._end // 8, 2 * len(self._bits)) - len(self._bits)
             self._bits = np.append(self._bits, np.zeros(more, np.uint8))
@@ -139,8 +142,8 @@ class Marking:
 
     def move_from(self, packs: Iterable[int]) -> None:
         """The index has dropped these packs: mark another place of each id that is marked in them."""
-        for number in packs:
-            self._mark_ids(self._index.packs[number].table.ids[self.marks.of(number)])
+        for ids in ids_in(self._index.packs, packs, self.marks.of):
+            self._mark_ids(ids)
 
     def shun(self, damaged: Iterable[PackRecord]) -> None:
         """These records count for nothing: mark another place of each id that is marked in them."""
@@ -234,6 +237,20 @@ class Marking:
             if place.pack not in self._shunned or not self._shunned[place.pack][place.segment]:
                 return place
         raise BlockMissingError(wanted, None)
+
+
+def ids_in(packs: Sequence[Pack], numbers: Iterable[int], wanted: Callable[[int], NDArray[np.bool_]]) -> Iterator[Ids]:
+    """The wanted ids of these packs, those of many packs in one piece: it takes as long to look up one as hundreds."""
+    batch: list[Ids] = []
+    size = 0
+    for number in numbers:
+        batch.append(packs[number].table.ids[wanted(number)])
+        size += len(batch[-1])
+        if size >= _REFERENCES_AT_ONCE:
+            yield np.concatenate(batch)
+            batch, size = [], 0
+    if batch:
+        yield np.concatenate(batch)
 
 
 def _array(ids: list[bytes]) -> Ids:

@@ -7,11 +7,13 @@ gathered and compressed again. What is copied here is deleted there, so all of i
 import mmap
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from holdfast.core.errors import DamagedError, FullError
+from holdfast.repository.collect.at_once import Behind
 from holdfast.repository.collect.bulk import read_sealed
 from holdfast.repository.collect.listing import put_index_objects
 from holdfast.repository.keys import Keys
@@ -22,6 +24,9 @@ from holdfast.repository.state import PackRecord
 
 _WINDOW_BYTES: Final = 64 * 1024 * 1024
 """Sealed bytes held in memory to bring records of several packs into another order."""
+
+_PUTS_AT_ONCE: Final = 2
+"""At least: while one pack is read back from the medium another can be written."""
 
 
 class ReachedRecord(NamedTuple):
@@ -56,19 +61,28 @@ class Rewriting:
         self.stored_bytes = 0
         self._records = records
         self._base = base
+        self._spare = _Spare()
+        self._puts = Behind(self._put, max(_PUTS_AT_ONCE, records.storage.puts_at_once))
         self._fillings = {
-            DATA: _Filling(records.keys, DATA, record_bytes, self._put),
-            NODES: _Filling(records.keys, NODES, NODE_RECORD_BYTES, self._put),
+            DATA: _Filling(records.keys, DATA, record_bytes, self._spare, self._puts.hand_over),
+            NODES: _Filling(records.keys, NODES, NODE_RECORD_BYTES, self._spare, self._puts.hand_over),
         }
 
     def copy(self, wanted: Iterable[ReachedRecord], advance: Callable[[int], None]) -> None:
         """Copy records in this order. `advance` is told how many sealed bytes are behind us."""
         try:
-            self._copy(wanted, advance)
+            self._copy_all(wanted, advance)
             storage, keys = self._records.storage, self._records.keys
             self.stored_bytes += put_index_objects(storage, keys, self._base, self.packs)
         except FullError:
             self.is_full = True
+
+    def _copy_all(self, wanted: Iterable[ReachedRecord], advance: Callable[[int], None]) -> None:
+        try:
+            self._copy(wanted, advance)
+            self._puts.finish()
+        finally:
+            self._puts.stop()
 
     def _copy(self, wanted: Iterable[ReachedRecord], advance: Callable[[int], None]) -> None:
         done = 0
@@ -111,17 +125,38 @@ class Rewriting:
         self._records.storage.put(sealed.pack.object, sealed.parts, verify_share=1.0)
         self.stored_bytes += sealed.pack.size
         self.packs.append(sealed.pack)
+        self._spare.give_back(sealed.buffer)
+
+
+class _Spare:
+    """Buffers for packs, each used again once what it held has been put."""
+
+    def __init__(self) -> None:
+        self._buffers: SimpleQueue[memoryview] = SimpleQueue()
+
+    def take(self) -> memoryview:
+        """One that came back, else a new one."""
+        try:
+            return self._buffers.get_nowait()
+        except Empty:
+            return memoryview(mmap.mmap(-1, BUFFER_BYTES))
+
+    def give_back(self, buffer: memoryview) -> None:
+        """Nobody reads it any more."""
+        self._buffers.put(buffer)
 
 
 class _Filling:
     """Packs of one type, filled one after the other."""
 
-    def __init__(self, keys: Keys, kind: PackType, record_bytes: int, put: Callable[[SealedPack], None]) -> None:
+    def __init__(
+        self, keys: Keys, kind: PackType, record_bytes: int, spare: _Spare, put: Callable[[SealedPack], None]
+    ) -> None:
         self._keys = keys
         self._kind = kind
         self._record_bytes = record_bytes
+        self._spare = spare
         self._put = put
-        self._buffer = memoryview(mmap.mmap(-1, BUFFER_BYTES))
         self._pack: PackBuilder | None = None
         self._gathered: list[tuple[bytes, bytes]] = []
         self._gathered_bytes = 0
@@ -154,7 +189,7 @@ class _Filling:
 
     def _open(self) -> PackBuilder:
         if self._pack is None:
-            self._pack = PackBuilder(self._keys, self._kind, self._buffer, 1.0)
+            self._pack = PackBuilder(self._keys, self._kind, self._spare.take(), 1.0)
         return self._pack
 
     def _close_if_full(self) -> None:

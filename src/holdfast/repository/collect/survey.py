@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -11,10 +12,10 @@ from numpy.typing import NDArray
 from holdfast.core.errors import DamagedError, HoldfastError
 from holdfast.core.point import RestorePoint
 from holdfast.repository.collect.bulk import read_segments
-from holdfast.repository.collect.marking import Marking, distinct
+from holdfast.repository.collect.marking import Ids, Marking, Places, distinct, ids_in
 from holdfast.repository.collect.plan import CollectionPlan, PackUse, plan_collection
 from holdfast.repository.collect.rewriting import ReachedRecord
-from holdfast.repository.index import decode_index_object
+from holdfast.repository.index import Listing, decode_index_object
 from holdfast.repository.keys import Keys
 from holdfast.repository.packs import DATA, Pack, pack_name
 from holdfast.repository.records import Records, pack_from_storage
@@ -124,28 +125,33 @@ class Survey:
         is read before the others go.
         """
         damaged: set[PackRecord] = set()
-        for name in going:
-            if name in self.numbers:
-                damaged |= self._damaged_instead_of(self.numbers[name])
+        marks = self.marking.marks
+        numbers = sorted(self.numbers[name] for name in going if name in self.numbers)
+        for ids in ids_in(self.records.index.packs, numbers, lambda number: ~marks.of(number)):
+            damaged |= self._damaged_instead_of(distinct(ids))
         return damaged
 
-    def _damaged_instead_of(self, number: int) -> set[PackRecord]:
-        """Records that cannot be read and hold the kept copy of what lies in this pack as well."""
-        index, marks = self.records.index, self.marking.marks
-        pack = index.packs[number]
-        ids = distinct(pack.table.ids[~marks.of(number)])
+    def _damaged_instead_of(self, ids: Ids) -> set[PackRecord]:
+        """Records that cannot be read and hold the marked copy of one of these ids."""
+        marks = self.marking.marks
         places = self.marking.kept(ids)
-        rows = np.flatnonzero(places[:, 0] >= 0)
-        rows = rows[marks.are_set(places[rows])]
+        places = places[places[:, 0] >= 0]
+        places = places[marks.are_set(places)]
+        places = places[np.lexsort((places[:, 1], places[:, 0]))]
+        return {record for pack, segments in self._by_pack(places) for record in self._damaged_in(pack, segments)}
+
+    def _by_pack(self, places: Places) -> Iterator[tuple[Pack, NDArray[np.int64]]]:
+        """Each pack of which there are places, which ascend, and the segments of these."""
+        edges = [0, *(np.flatnonzero(np.diff(places[:, 0])) + 1).tolist(), len(places)]
+        for first, last in pairwise(edges if len(places) else ()):
+            yield self.records.index.packs[int(places[first, 0])], places[first:last, 1]
+
+    def _damaged_in(self, pack: Pack, segments: NDArray[np.int64]) -> Iterator[PackRecord]:
+        """Records of a pack in which one of these segments, which ascend, is not what the table says."""
         id_key = self.records.keys.data_id_key if pack.header.type == DATA else self.records.keys.node_id_key
-        damaged = set()
-        for kept in np.unique(places[rows, 0]).tolist():
-            mine = rows[places[rows, 0] == kept]
-            copy = index.packs[kept]
-            for segment, plain in read_segments(self.records, copy, np.sort(places[mine, 1])):
-                if blake3(plain, key=id_key).digest() != copy.table.ids[segment].tobytes():
-                    damaged.add((copy.name, copy.table.record_of(segment)))
-        return damaged
+        for segment, plain in read_segments(self.records, pack, segments):
+            if blake3(plain, key=id_key).digest() != pack.table.ids[segment].tobytes():
+                yield pack.name, pack.table.record_of(segment)
 
     def _uses(self) -> Iterator[PackUse]:
         """Every pack that is there, or listed, and not condemned. What is not both is of no use to any point."""
@@ -168,18 +174,21 @@ class Survey:
 
     def _missing_after_load(self) -> set[str]:
         """Read index objects that are new. Returns those that were listed and could not be found any more."""
-        missing = set()
+        missing: set[str] = set()
+        self.records.index.take(self._read_listings(missing))
+        return missing
+
+    def _read_listings(self, missing: set[str]) -> Iterator[Listing]:
         for name, size in [each for each in self._storage.list("index/") if each.name not in self.index_objects]:
             try:
-                _, packs = decode_index_object(self._keys, self._storage.get(name), name)
+                listing = decode_index_object(self._keys, self._storage.get(name), name)
             except ObjectMissingError:
                 missing.add(name)
                 continue
             except (DamagedError, StorageError):
-                packs = []
-            self.index_objects[name] = IndexObject(size, tuple(pack.name for pack in packs))
-            self.records.index.add(packs)
-        return missing
+                listing = Listing(name, 0, [])
+            self.index_objects[name] = IndexObject(size, tuple(pack.name for pack in listing.packs))
+            yield listing
 
     def _look_into(self, names: Collection[str]) -> None:
         for name in (self.stored.keys() & set(names)) - self.numbers.keys():

@@ -131,12 +131,14 @@ class LocalDirectory:
             if top.is_dir():
                 _sync(top)  # whoever named an object may not have come to it yet, and may never
             for folder, folders, names in os.walk(top, onerror=_raise_unless_missing):
-                if Path(folder) == self.path:
+                below = os.path.relpath(folder, self.path)
+                if below == os.curdir:
+                    below = ""
                     folders[:] = [name for name in folders if name != _DRAFTS]
                 for name in names:
-                    file = Path(folder, name)
+                    file = os.path.join(below, name)  # noqa: PTH118 - there may be a million of them
                     with suppress(FileNotFoundError):  # deleted since its folder was read
-                        yield Stored(file.relative_to(self.path).as_posix(), file.stat().st_size)
+                        yield Stored(file, (self.path / file).stat().st_size)
 
     def _draft(self, parts: Sequence[Bytes], verify_share: float) -> "_Draft":
         draft = _Draft(self._drafts())
@@ -206,7 +208,7 @@ class _Draft:
             for start in _probes(len(view), share):
                 expected = view[start : start + _PROBE_BYTES]
                 os.posix_fadvise(self.descriptor, at + start, len(expected), os.POSIX_FADV_DONTNEED)
-                if _read(self.descriptor, len(expected), at + start) != expected:
+                if _read(self.descriptor, len(expected), at + start) != bytes(expected):  # views compare item by item
                     raise OSError(errno.EIO, "what was read back differs from what was written", str(self.path))
             at += len(view)
 
