@@ -125,8 +125,8 @@ class _Counting:
         self._count(0)
         return self._inner.size(name)
 
-    def delete(self, name: str) -> None:
-        self._inner.delete(name)
+    def delete(self, *names: str) -> None:
+        self._inner.delete(*names)
 
     def list(self, prefix: str) -> Iterator[Stored]:
         self._count(0)

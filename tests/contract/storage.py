@@ -92,6 +92,15 @@ class StorageContract:
         assert [stored.name for stored in storage.list("packs/")] == ["packs/ab/2"]
         assert storage.get("packs/ab/2") == b"x"
 
+    def test_many_go_at_once_whether_they_are_there_or_not(self, storage: Storage) -> None:
+        names = [f"packs/{number % 7:02x}/{number}" for number in range(1100)]
+        for name in names[::50]:
+            storage.put(name, [b"x"])
+        storage.put("packs/ff/stays", [b"x"])
+        storage.delete(*names)
+        assert [stored.name for stored in storage.list("packs/")] == ["packs/ff/stays"]
+        storage.delete()
+
     @pytest.mark.parametrize("name", ["log/2", "log/1/2", "nothing/at/all", "log/1 "])
     def test_deleting_what_is_not_there_is_no_error(self, storage: Storage, name: str) -> None:
         storage.put("log/1", [b"x"])

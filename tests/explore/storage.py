@@ -117,7 +117,11 @@ class SharedStorage:
         self._answer("size", name, self._turn("size", name))
         return len(self._content(name))
 
-    def delete(self, name: str) -> None:
+    def delete(self, *names: str) -> None:
+        for name in names:
+            self._delete(name)
+
+    def _delete(self, name: str) -> None:
         fate = self._turn("delete", name)
         if fate == LATE:
             self._shelf.late.append(Late(f"delete {name}", lambda: self._shelf.delete(name)))

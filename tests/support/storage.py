@@ -155,7 +155,12 @@ class FaultyStorage:
         self._refuse_unreadable(name)
         return self.inner.size(name)
 
-    def delete(self, name: str) -> None:
+    def delete(self, *names: str) -> None:
+        """One of them after the other, each a call that faults are counted by."""
+        for name in names:
+            self._delete(name)
+
+    def _delete(self, name: str) -> None:
         with self._counting:
             if self.dead:
                 raise PowerCut(name)
@@ -219,9 +224,10 @@ class RecordingStorage:
         with self._noted("size", name):
             return self.inner.size(name)
 
-    def delete(self, name: str) -> None:
-        with self._noted("delete", name):
-            self.inner.delete(name)
+    def delete(self, *names: str) -> None:
+        for name in names:
+            with self._noted("delete", name):
+                self.inner.delete(name)
 
     def list(self, prefix: str) -> Iterator[Stored]:
         with self._noted("list", prefix):

@@ -81,10 +81,11 @@ class VersionedStorage:
     def size(self, name: str) -> int:
         return len(self.get(name))
 
-    def delete(self, name: str) -> None:
+    def delete(self, *names: str) -> None:
         with self.shelf.lock:
-            if self._latest(name) is not None:
-                self.shelf.add(name, None)
+            for name in names:
+                if self._latest(name) is not None:
+                    self.shelf.add(name, None)
 
     def list(self, prefix: str) -> Iterator[Stored]:
         with self.shelf.lock:

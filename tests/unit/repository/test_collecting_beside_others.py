@@ -24,7 +24,7 @@ def small_packs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("holdfast.repository.packing.PACK_BYTES", 100_000)
     monkeypatch.setattr("holdfast.repository.collect.plan._WORTH_A_PASS", 0)
     monkeypatch.setattr("holdfast.repository.collect.plan._WORTH_GATHERING", request.param)
-    monkeypatch.setattr("holdfast.repository.collect.run._DELETES_AT_ONCE", 1)
+    monkeypatch.setattr("holdfast.repository.collect.run._REQUESTS_AT_ONCE", 1)
     monkeypatch.setattr("holdfast.mover.pool.worker_count", lambda: 1)
 
 
@@ -49,9 +49,10 @@ class Struck(MemoryStorage):
         self._count()
         super().put(name, parts, verify_share=verify_share)
 
-    def delete(self, name: str) -> None:
-        self._count()
-        super().delete(name)
+    def delete(self, *names: str) -> None:
+        for name in names:
+            self._count()
+            super().delete(name)
 
     def _count(self) -> None:
         self.calls_left -= 1

@@ -53,7 +53,7 @@ class LateListing(MemoryStorage):
 class Undying(MemoryStorage):
     """Deletes, some day."""
 
-    def delete(self, name: str) -> None:
+    def delete(self, *names: str) -> None:
         pass
 
 
@@ -82,8 +82,8 @@ def test_a_storage_that_breaks_its_word_is_not_and_it_is_said_how(storage: Memor
 
 def test_a_credential_that_can_only_add_can_try_it_too() -> None:
     class AppendOnly(MemoryStorage):
-        def delete(self, name: str) -> None:
-            raise DeniedError(f"{name} stays")
+        def delete(self, *names: str) -> None:
+            raise DeniedError(f"{names[0]} stays")
 
     assert weakness(AppendOnly()) == ""
     assert "8 of 8" in weakness(FaultyStorage(Overwriting()))

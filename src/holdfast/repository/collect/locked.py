@@ -41,11 +41,15 @@ class Locked:
         locked = each_of(is_locked, packs, _AT_ONCE)
         return frozenset(pack for pack, is_so in zip(packs, locked, strict=True) if is_so)
 
-    def delete(self, name: str) -> None:
-        """Delete an object for good. Raises LockedError, and what the storage raises."""
+    def delete(self, *names: str) -> None:
+        """Delete objects for good. Raises LockedError, and what the storage raises; then some may be there still."""
         if (lock := self._by_store) is None:
-            self._storage.delete(name)
+            self._storage.delete(*names)
             return
+        for name in names:
+            self._delete_versions(lock, name)
+
+    def _delete_versions(self, lock: ObjectLock, name: str) -> None:
         for version in [each for each in lock.versions(name) if each.name == name]:
             try:
                 lock.remove(version)

@@ -53,9 +53,9 @@ class LimitedStorage:
         """See the port."""
         return self._inner.size(name)
 
-    def delete(self, name: str) -> None:
+    def delete(self, *names: str) -> None:
         """See the port."""
-        self._inner.delete(name)
+        self._inner.delete(*names)
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """See the port."""

@@ -116,13 +116,15 @@ class LocalDirectory:
         with _errors_naming(self.path / name):
             return (self.path / name).stat().st_size
 
-    def delete(self, name: str) -> None:
+    def delete(self, *names: str) -> None:
         """See the port. A missing name is synced too: whoever removed it may not have come to that."""
-        final = self.path / name
-        with _errors_naming(final), suppress(FileNotFoundError, NotADirectoryError):
-            with suppress(FileNotFoundError):
+        finals = [self.path / name for name in names]
+        for final in finals:
+            with _errors_naming(final), suppress(FileNotFoundError, NotADirectoryError):
                 final.unlink()
-            _sync(final.parent)
+        for folder in dict.fromkeys(final.parent for final in finals):
+            with _errors_naming(folder), suppress(FileNotFoundError, NotADirectoryError):
+                _sync(folder)
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """See the port."""

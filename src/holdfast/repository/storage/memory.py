@@ -43,10 +43,11 @@ class MemoryStorage:
         """Bytes of the object."""
         return len(self.get(name))
 
-    def delete(self, name: str) -> None:
-        """Forget the object."""
+    def delete(self, *names: str) -> None:
+        """Forget the objects."""
         with self._lock:
-            self.objects.pop(name, None)
+            for name in names:
+                self.objects.pop(name, None)
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """A snapshot of the names below `prefix`."""

@@ -73,9 +73,10 @@ class ObjectStorage:
         """See the port."""
         return self._patience.run(partial(self._size, name))
 
-    def delete(self, name: str) -> None:
-        """See the port."""
-        self._patience.run(partial(self._delete, name))
+    def delete(self, *names: str) -> None:
+        """See the port. Many go in few requests where the store has one for that."""
+        for at in range(0, len(names), _PAGE):
+            self._patience.run(partial(self._delete, names[at : at + _PAGE]))
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """See the port."""
@@ -126,12 +127,14 @@ class ObjectStorage:
             with meaning(self.url, name):
                 return obstore.get(self._store, name).meta["size"]
 
-    def _delete(self, name: str) -> None:
+    def _delete(self, names: Sequence[str]) -> None:
         try:
-            with meaning(self.url, name):
-                obstore.delete(self._store, name)
+            with meaning(self.url, names[0]):
+                obstore.delete(self._store, names)
         except ObjectMissingError:  # Google and Azure say so, S3 does not
-            return
+            if len(names) > 1:
+                for name in names:
+                    self._delete([name])
 
 
 class _Listing:

@@ -136,8 +136,11 @@ class Storage(Protocol):
     def size(self, name: str) -> int:
         """Bytes of the object. Raises ObjectMissingError or StorageError."""
 
-    def delete(self, name: str) -> None:
-        """Remove the object, durably. That none has the name is no error. Raises DeniedError or StorageError."""
+    def delete(self, *names: str) -> None:
+        """Remove these objects, durably. That there is none of a name is no error.
+
+        Raises DeniedError or StorageError; then any of them may still be there.
+        """
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """Objects whose names begin with the folder `prefix` (ends in "/"), in no order."""

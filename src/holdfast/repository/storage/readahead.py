@@ -48,11 +48,12 @@ class ReadAheadStorage:
         """See the port."""
         return self._inner.size(name)
 
-    def delete(self, name: str) -> None:
+    def delete(self, *names: str) -> None:
         """See the port. What was fetched of it before is forgotten."""
-        self._inner.delete(name)
-        if folder := self._folder_of(name):
-            folder.forget(name)
+        self._inner.delete(*names)
+        for name in names:
+            if folder := self._folder_of(name):
+                folder.forget(name)
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """See the port."""
