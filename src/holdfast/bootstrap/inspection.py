@@ -37,6 +37,7 @@ def probes(connection: str | None, storage: StorageSettings | None) -> Iterator[
     for program in ("qemu-img", "qemu-nbd"):
         yield Probe(name=program, needed=f">= {_QEMU}", look=partial(_program, program))
     yield Probe(name="nbdkit", needed=f">= {_NBDKIT}, for mounts", look=_nbdkit)
+    yield Probe(name="python seccomp", needed="python3-seccomp, to look into disks", look=_seccomp)
     yield Probe(name="kvm", needed="not needed; guests run faster with it", look=_kvm)
     if connection is not None:
         yield Probe(name="hypervisor", needed=f"{connection} answers", look=partial(_hypervisor, connection))
@@ -65,6 +66,11 @@ def _libvirt_binding() -> str:
 
 def _nbd_binding() -> str:
     return _new_enough(str(_import("nbd", "python3-libnbd").NBD().get_version()), _LIBNBD, "libnbd")
+
+
+def _seccomp() -> str:
+    _import("seccomp", "python3-seccomp")
+    return "installed"
 
 
 def _import(module: str, package: str) -> ModuleType:

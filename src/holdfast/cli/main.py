@@ -26,6 +26,7 @@ _COMMANDS = [
     Stub("point", "holdfast.cli.point:point", "See restore points, delete and protect them."),
     Stub("retention", "holdfast.cli.retention:retention", "Keep restore points by rules."),
     Stub("restore", "holdfast.cli.restore:restore", "Bring disks or machines back."),
+    Stub("file", "holdfast.cli.file:file", "See files of restore points, and bring them back."),
     Stub("mount", "holdfast.cli.mount:mount", "Use restore points in place, without restoring them."),
     Stub("copy", "holdfast.cli.copy:copy", "Copy restore points into another repository."),
     Stub("doctor", "holdfast.cli.doctor:doctor", "Check that this computer has what Holdfast needs."),

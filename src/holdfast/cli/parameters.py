@@ -63,6 +63,20 @@ def network_names(values: Iterable[str]) -> dict[str, str]:
     return networks
 
 
+def volume_keys(values: Iterable[str]) -> dict[str, bytes]:
+    """Parse `[VOLUME=]FILE` values, and read the files; the one without a volume's name is for all, under "".
+
+    A line's end after a passphrase is no part of it.
+    """
+    keys: dict[str, bytes] = {}
+    for value in values:
+        name, equals, path = value.rpartition("=")
+        if not path or (equals and not name):
+            raise UsageError(f"--volume-key: {value!r} is not [VOLUME=]FILE", hint="for instance vda3=passphrase.txt")
+        keys[name] = Path(path).read_bytes().removesuffix(b"\n")
+    return keys
+
+
 def _split(value: str, option: str) -> tuple[str, str]:
     """Divide `[DISK=]PATH` at the first `=`; what stands before it must be able to name a disk."""
     name, equals, path = value.partition("=")

@@ -20,7 +20,7 @@ def locked(lock: str) -> dict[str, str]:
 
 def names(requirements: list[str]) -> set[str]:
     found = (NAME.match(requirement) for requirement in requirements)
-    return {match.group().lower() for match in found if match}
+    return {match.group().lower().replace(".", "-") for match in found if match}
 
 
 @pytest.mark.parametrize("lock", LOCKS)

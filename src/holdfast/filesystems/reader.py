@@ -1,0 +1,192 @@
+"""The process that reads images: answers questions about the disks of a point until nobody asks any more.
+
+`python -m holdfast.filesystems.reader DESCRIPTOR`. It imports what it may need, shuts itself in, and only then sees the
+first byte of a disk.
+"""
+
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from itertools import islice
+from typing import Final
+
+import msgspec
+
+from holdfast.filesystems import sandbox, wire
+from holdfast.filesystems.errors import BrokenError, MissingError, UnsupportedError
+from holdfast.filesystems.source import Disk
+from holdfast.filesystems.tree import Place, Tree, compose, files_of
+from holdfast.filesystems.volumes import Volume, find_volumes, told
+
+_REASONS: Final[dict[type[Exception], wire.Reason]] = {
+    MissingError: "missing",
+    UnsupportedError: "unsupported",
+    MemoryError: "too-large",
+}
+
+
+class Reader:
+    """The answers. `need` fetches bytes of a disk."""
+
+    def __init__(self, need: Callable[[int, int, int], bytes]) -> None:
+        self._need = need
+        self._tree: Tree | None = None
+        self._runs = lru_cache(16)(self._read_runs)
+
+    def answer(self, question: wire.Question) -> wire.Answer:
+        """One answer; a failure is one too."""
+        try:
+            return self._answer(question)
+        except Exception as error:  # noqa: BLE001 - the parsers of hostile bytes raise anything
+            return wire.Failed(_REASONS.get(type(error), "broken"), told(error))
+
+    def _answer(self, question: wire.Question) -> wire.Answer:
+        match question:
+            case wire.Open():
+                return self._open(question)
+            case wire.List():
+                return self._list(question)
+            case wire.Look():
+                return self._entry(self._at(question.path, follow=question.follow))
+            case wire.Runs():
+                return self._placed(question)
+            case wire.Read():
+                place = self._at(question.path)
+                length = min(question.length, wire.READ_AT_ONCE)
+                return wire.Bytes(files_of(place).read(place.node, question.offset, length))
+            case wire.Attributes():
+                place = self._at(question.path)
+                return wire.Extended(dict(files_of(place).xattrs(place.node)) if place.volume else {})
+
+    def _open(self, question: wire.Open) -> wire.Opened:
+        disks = {each.name: Disk(number, each.size, self._need) for number, each in enumerate(question.disks)}
+        volumes = find_volumes(disks, question.keys)
+        self._tree = compose(volumes, question.volume)
+        places: dict[str, list[str]] = {}
+        for path, (volume, _) in self._tree.mounts.at.items():
+            places.setdefault(volume.name, []).append("/" + b"/".join(path).decode(errors="replace"))
+        found = [_described(volume, places.get(volume.name, [])) for volume in volumes]
+        return wire.Opened(found, list(self._tree.mounts.notes))
+
+    def _at(self, path: bytes, *, follow: bool = False) -> Place:
+        if self._tree is None:
+            raise MissingError("nothing is open")
+        return self._tree.find(path, follow=follow)
+
+    def _list(self, question: wire.List) -> wire.Listing:
+        assert self._tree is not None
+        place = self._at(question.path)
+        if self._tree.attributes(place).kind != "dir":
+            raise MissingError(f"{question.path.decode(errors='replace')} is no directory")
+        wanted = islice(self._tree.entries(place), question.skip, question.skip + wire.ENTRIES_AT_ONCE + 1)
+        entries = [
+            wire.Entry(path=_joined(each), kind=kind) if kind and not question.attributes else self._seen(each)
+            for each, kind in wanted
+        ]
+        more = len(entries) > wire.ENTRIES_AT_ONCE
+        return wire.Listing(entries[: wire.ENTRIES_AT_ONCE], more)
+
+    def _seen(self, place: Place) -> wire.Entry:
+        """One file that cannot be read does not hide the others of its directory."""
+        try:
+            return self._entry(place)
+        except Exception as error:  # noqa: BLE001 - likewise
+            return wire.Entry(path=_joined(place), kind="other", problem=told(error))
+
+    def _entry(self, place: Place) -> wire.Entry:
+        assert self._tree is not None
+        found = self._tree.attributes(place)
+        return wire.Entry(
+            path=_joined(place),
+            kind=found.kind,
+            size=found.size,
+            mode=found.mode,
+            uid=found.uid,
+            gid=found.gid,
+            modified_ns=found.modified_ns,
+            volume=place.volume.name if place.volume else "",
+            number=found.number,
+            links=found.links,
+            target=found.target,
+            device=found.device,
+        )
+
+    def _placed(self, question: wire.Runs) -> wire.Placed:
+        runs = self._runs(question.path)
+        if runs is None:
+            return wire.Placed(None, more=False)
+        some = runs[question.skip : question.skip + wire.RUNS_AT_ONCE]
+        return wire.Placed(some, more=question.skip + len(some) < len(runs))
+
+    def _read_runs(self, path: bytes) -> list[wire.FileRun] | None:
+        place = self._at(path)
+        runs = files_of(place).runs(place.node)
+        source = place.volume.source if place.volume else None
+        if runs is None or source is None:
+            return None
+        found: list[wire.FileRun] = []
+        for run in runs:
+            if run.at is None:
+                found.append(wire.FileRun(run.start, run.length, None, 0))
+                continue
+            places = source.places(run.at, run.length)
+            if places is None:
+                return None
+            start = run.start
+            for disk, offset, length in places:
+                found.append(wire.FileRun(start, length, disk, offset))
+                start += length
+        return found
+
+
+def _described(volume: Volume, mounted_at: list[str]) -> wire.VolumeFound:
+    files = volume.files
+    return wire.VolumeFound(
+        name=volume.name,
+        size_bytes=volume.source.size if volume.source else None,
+        file_system=files.name if files else None,
+        label=files.label if files else "",
+        uuid=files.uuid if files else "",
+        layers=list(volume.layers),
+        mounted_at=mounted_at,
+        reason=volume.reason,
+        doubt=files.doubt if files else None,
+    )
+
+
+def _joined(place: Place) -> bytes:
+    return b"/" + b"/".join(place.path)
+
+
+def _questions(channel: wire.Channel) -> Iterator[wire.Question]:
+    while True:
+        try:
+            message = channel.receive()
+        except EOFError:
+            return
+        yield msgspec.msgpack.decode(message, type=wire.Question)
+
+
+def main() -> None:
+    """Serve the socket whose descriptor is the first argument."""
+    channel = wire.Channel(socket.socket(fileno=int(sys.argv[1])))
+    with_keys = channel.receive() == b"keys"
+    sandbox.enter(with_keys=with_keys)
+
+    def need(disk: int, offset: int, length: int) -> bytes:
+        channel.send(msgspec.msgpack.encode(wire.Need(disk, offset, length)))
+        got = channel.receive()
+        if len(got) != length:
+            raise BrokenError(f"bytes {offset} to {offset + length} of disk {disk} cannot be read from the repository")
+        return got
+
+    reader = Reader(need)
+    channel.send(b"ready")
+    for question in _questions(channel):
+        channel.send(msgspec.msgpack.encode(reader.answer(question)))
+
+
+if __name__ == "__main__":
+    sys.setrecursionlimit(500)
+    main()

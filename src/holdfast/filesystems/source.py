@@ -1,0 +1,185 @@
+"""Where the bytes of volumes come from: layers of sources, the disks of a point at the bottom.
+
+    volume    vg/root
+    Joined      its extents, on two physical volumes
+    Part          a partition
+    Disk            a disk, read through the parent
+
+A source that only moves bytes can tell the places of its own on the disks, so that whoever has the disks reads them
+there, many at a time. One that computes them (decrypts, rebuilds from parity) cannot.
+"""
+
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from holdfast.filesystems.errors import BrokenError
+
+_BLOCK_BYTES: Final = 128 * 1024
+_KEPT_BLOCKS: Final = 256
+LARGEST_READ_BYTES: Final = 4 * 1024 * 1024
+"""Of a disk, at once."""
+
+ReadDisk = Callable[[int, int, int], bytes]
+"""(disk, offset, length) -> that many bytes."""
+
+
+class Place(NamedTuple):
+    """Bytes of a disk, given by its number."""
+
+    disk: int
+    offset: int
+    length: int
+
+
+class Source(Protocol):
+    """Bytes at offsets."""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """So many bytes, never fewer. Raises BrokenError for what lies outside."""
+
+    def places(self, offset: int, length: int) -> list[Place] | None:
+        """Where on the disks they are, in order; None if they are computed. Raises BrokenError."""
+
+
+class Disk:
+    """One disk of the point. Small reads are rounded to blocks, and the last of those are kept."""
+
+    def __init__(self, number: int, size: int, read_disk: ReadDisk) -> None:
+        self.number = number
+        self.size = size
+        self._read_disk = read_disk
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See Source."""
+        require_within(self, offset, length)
+        first, last = offset // _BLOCK_BYTES, (offset + max(length, 1) - 1) // _BLOCK_BYTES
+        if last - first > 4:
+            return b"".join(self._directly(offset, length))
+        joined = b"".join(self._block(number) for number in range(first, last + 1))
+        return joined[offset - first * _BLOCK_BYTES :][:length]
+
+    def places(self, offset: int, length: int) -> list[Place] | None:
+        """See Source."""
+        require_within(self, offset, length)
+        return [Place(self.number, offset, length)]
+
+    def _directly(self, offset: int, length: int) -> Iterator[bytes]:
+        for at in range(offset, offset + length, LARGEST_READ_BYTES):
+            yield self._read_disk(self.number, at, min(LARGEST_READ_BYTES, offset + length - at))
+
+    def _block(self, number: int) -> bytes:
+        block = self._blocks.get(number)
+        if block is None:
+            start = number * _BLOCK_BYTES
+            block = self._blocks[number] = self._read_disk(self.number, start, min(_BLOCK_BYTES, self.size - start))
+            while len(self._blocks) > _KEPT_BLOCKS:
+                self._blocks.popitem(last=False)
+        else:
+            self._blocks.move_to_end(number)
+        return block
+
+
+class Part:
+    """Some of another source, from `start` on."""
+
+    def __init__(self, below: Source, start: int, size: int) -> None:
+        require_within(below, start, size)
+        self.size = size
+        self._below = below
+        self._start = start
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See Source."""
+        require_within(self, offset, length)
+        return self._below.read(self._start + offset, length)
+
+    def places(self, offset: int, length: int) -> list[Place] | None:
+        """See Source."""
+        require_within(self, offset, length)
+        return self._below.places(self._start + offset, length)
+
+
+class Joined:
+    """Sources one after the other."""
+
+    def __init__(self, parts: Sequence[Source]) -> None:
+        self._parts = parts
+        self._starts = [0]
+        for part in parts:
+            self._starts.append(self._starts[-1] + part.size)
+
+    @property
+    def size(self) -> int:
+        """See Source."""
+        return self._starts[-1]
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See Source."""
+        return b"".join(part.read(at, size) for part, at, size in self._split(offset, length))
+
+    def places(self, offset: int, length: int) -> list[Place] | None:
+        """See Source."""
+        found: list[Place] = []
+        for part, at, size in self._split(offset, length):
+            places = part.places(at, size)
+            if places is None:
+                return None
+            found += places
+        return found
+
+    def _split(self, offset: int, length: int) -> Iterator[tuple[Source, int, int]]:
+        require_within(self, offset, length)
+        number, end = bisect_right(self._starts, offset) - 1, offset + length
+        while offset < end:
+            stop = min(end, self._starts[number + 1])
+            if stop > offset:
+                yield self._parts[number], offset - self._starts[number], stop - offset
+            offset, number = stop, number + 1
+
+
+class Striped:
+    """Sources of equal size that take turns, `stripe` bytes each."""
+
+    def __init__(self, parts: Sequence[Source], stripe: int) -> None:
+        if stripe <= 0 or not parts:
+            raise BrokenError("stripes of no bytes")
+        self._parts = parts
+        self._stripe = stripe
+        self.size = min(part.size for part in parts) // stripe * stripe * len(parts)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See Source."""
+        return b"".join(part.read(at, size) for part, at, size in self._split(offset, length))
+
+    def places(self, offset: int, length: int) -> list[Place] | None:
+        """See Source."""
+        found: list[Place] = []
+        for part, at, size in self._split(offset, length):
+            places = part.places(at, size)
+            if places is None:
+                return None
+            found += places
+        return found
+
+    def _split(self, offset: int, length: int) -> Iterator[tuple[Source, int, int]]:
+        require_within(self, offset, length)
+        end = offset + length
+        while offset < end:
+            row, within = divmod(offset, self._stripe)
+            turn, which = divmod(row, len(self._parts))
+            size = min(end - offset, self._stripe - within)
+            yield self._parts[which], turn * self._stripe + within, size
+            offset += size
+
+
+def require_within(source: Source, offset: int, length: int) -> None:
+    """Raise BrokenError unless all these bytes are the source's."""
+    if offset < 0 or length < 0 or offset + length > source.size:
+        raise BrokenError(f"bytes {offset} to {offset + length} lie outside its {source.size} bytes")

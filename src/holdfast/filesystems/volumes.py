@@ -1,0 +1,110 @@
+"""The volumes of a point: its disks' partitions, and what is put together of them, each with what can be read in it.
+
+    disks -> partitions -> physical volumes, members of arrays, encrypted ones -> ... -> file systems
+
+What cannot be read is a volume too, and says why.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from holdfast.filesystems.contents import FileSystem
+from holdfast.filesystems.errors import UnsupportedError
+from holdfast.filesystems.known import open_file_system
+from holdfast.filesystems.lvm import PhysicalVolume, logical_volumes, physical_volume
+from holdfast.filesystems.partitions import Partition, partitions
+from holdfast.filesystems.source import Source
+
+_MOST_VOLUMES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """Something that a file system may be in.
+
+    `aliases` are what fstab may call it beside its label and UUID: `PARTUUID=…`, `/dev/vg/root`. `layers` is what it is
+    made of, from the disk up. `source` is None, and `files` too, where it cannot be read, for `reason`.
+    """
+
+    name: str
+    source: Source | None
+    aliases: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    files: FileSystem | None = None
+    reason: str = ""
+
+
+def find_volumes(disks: Mapping[str, Source], keys: Mapping[str, bytes]) -> list[Volume]:
+    """All of them. `keys` opens encrypted ones, by name; "" is tried where none fits."""
+    return list(_Finder(keys).find(disks))
+
+
+@dataclass(slots=True)
+class _Finder:
+    """One search."""
+
+    keys: Mapping[str, bytes]
+    physical: list[PhysicalVolume] = field(default_factory=list)
+
+    def find(self, disks: Mapping[str, Source]) -> Iterator[Volume]:
+        """From the disks up, as long as something new comes out."""
+        for name, source in disks.items():
+            yield from self._disk(name, source)
+        physical, self.physical = self.physical, []
+        for each in logical_volumes(physical):
+            alias = f"/dev/{each.group}/{each.name}"
+            mapped = f"/dev/mapper/{each.group.replace('-', '--')}-{each.name.replace('-', '--')}"
+            volume = Volume(
+                name=f"{each.group}/{each.name}",
+                source=each.source,
+                aliases=(alias, mapped),
+                layers=("lvm",),
+                reason=each.reason,
+            )
+            yield from self._looked_into(volume)
+
+    def _disk(self, name: str, source: Source) -> Iterator[Volume]:
+        whole = Volume(name=name, source=source, aliases=(f"/dev/{name}",), layers=("disk",))
+        try:
+            parts = partitions(source)
+        except Exception as error:  # noqa: BLE001 - the parsers of hostile bytes raise anything
+            yield replace(whole, reason=told(error))
+            return
+        if not parts:
+            yield from self._looked_into(whole)
+        for part in parts:
+            yield from self._looked_into(_partition(name, part))
+
+    def _looked_into(self, volume: Volume) -> Iterator[Volume]:
+        """The volume, or nothing if it is only part of others."""
+        if volume.source is None:
+            yield volume
+            return
+        try:
+            found = physical_volume(volume.source)
+            if found is not None:
+                self.physical.append(found)
+                return
+            files = open_file_system(volume.source)
+        except Exception as error:  # noqa: BLE001 - likewise
+            yield replace(volume, reason=told(error))
+        else:
+            yield replace(volume, files=files, reason="" if files else "no file system that is known here")
+
+
+def _partition(disk: str, part: Partition) -> Volume:
+    between = "p" if disk[-1:].isdigit() else ""
+    aliases = [f"/dev/{disk}{between}{part.number}", f"PARTUUID={part.id}"]
+    aliases += [f"PARTLABEL={part.label}"] if part.label else []
+    return Volume(
+        name=f"{disk}{between}{part.number}", source=part.source, aliases=tuple(aliases), layers=("partition",)
+    )
+
+
+def told(error: Exception) -> str:
+    """What a parser complains of, on one short line."""
+    text = " ".join(str(error).split())[:300]
+    if isinstance(error, UnsupportedError) or type(error).__module__.startswith("holdfast."):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

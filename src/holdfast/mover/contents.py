@@ -1,0 +1,76 @@
+"""The bytes of files inside stored disks, in order, read ahead by threads in large blocks.
+
+Where a file system says on which bytes of the disks a file lies, they are read from the repository at once; the process
+that parses the file system only computes what must be computed.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final, NamedTuple
+
+from holdfast.filesystems import Entry, Inspection
+
+_BLOCK_BYTES: Final = 4 * 1024 * 1024
+_READERS: Final = 3
+_AHEAD: Final = 6
+
+
+class Piece(NamedTuple):
+    """Bytes of a file from `start` on; without `content` they are zeros."""
+
+    start: int
+    length: int
+    content: bytes | bytearray | None
+
+
+class _Task(NamedTuple):
+    """A piece to be read from a disk; from the parser if it is None."""
+
+    start: int
+    length: int
+    disk: int | None
+    offset: int
+
+
+def read_pieces(inspection: Inspection, file: Entry) -> Iterator[Piece]:
+    """All of a file, in order. Raises what the inspection and its disks raise."""
+    if file.size <= _BLOCK_BYTES // 8:  # not worth the question where it is
+        if file.size:
+            yield Piece(0, file.size, inspection.read(file.path, 0, file.size))
+        return
+    with ThreadPoolExecutor(_READERS, "contents") as readers:
+        waiting: deque[Future[Piece]] = deque()
+        try:
+            for task in _tasks(inspection, file):
+                waiting.append(readers.submit(_read, inspection, file, task))
+                if len(waiting) >= _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _tasks(inspection: Inspection, file: Entry) -> Iterator[_Task]:
+    runs = inspection.runs(file.path, file.size)
+    if runs is None:
+        for start in range(0, file.size, _BLOCK_BYTES):
+            yield _Task(start, min(_BLOCK_BYTES, file.size - start), None, 0)
+        return
+    for run in runs:
+        if run.disk is None:
+            yield _Task(run.start, run.length, None, -1)
+            continue
+        for at in range(0, run.length, _BLOCK_BYTES):
+            yield _Task(run.start + at, min(_BLOCK_BYTES, run.length - at), run.disk, run.offset + at)
+
+
+def _read(inspection: Inspection, file: Entry, task: _Task) -> Piece:
+    if task.disk is None:
+        content = None if task.offset < 0 else inspection.read(file.path, task.start, task.length)
+        return Piece(task.start, task.length, content)
+    buffer = bytearray(task.length)
+    inspection.devices[task.disk].read_into(task.offset, memoryview(buffer))
+    return Piece(task.start, task.length, buffer)

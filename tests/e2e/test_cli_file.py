@@ -1,0 +1,125 @@
+"""Files of restore points through the command line: listed, found, read, brought back."""
+
+import os
+import stat
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.command import Site
+from tests.support.images import contents_below, ext_image, sample
+
+LISTED = {"path", "type", "size_bytes", "mode", "uid", "gid", "modified_at", "target", "problem"}
+EXTRACTED = {
+    "point", "machine", "machine_id", "path", "output", "files", "directories", "links", "bytes", "seconds", "warnings",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def guest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is in the guest's file system."""
+    folder = sample(tmp_path_factory.mktemp("guest") / "top")
+    os.setxattr(folder / "etc/passwd", "user.note", b"hello")
+    os.chown(folder / "etc/passwd", 1234, 5678)
+    (folder / "etc/passwd").chmod(0o4751)  # which a change of owners takes away
+    (folder / "etc/hard").hardlink_to(folder / "etc/passwd")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, guest: Path) -> Site:
+    site = Site(home=tmp_path_factory.mktemp("site"))
+    ext_image(guest, site.home / "vda")
+    site.create()
+    site.back_up("web01", site.home / "vda")
+    return site
+
+
+def test_a_directory_is_listed(site: Site, guest: Path) -> None:
+    found = {each["path"]: each for each in site.run("file", "ls", "web01@latest:/etc", "--json").value}
+    assert set(found) == {"/etc/passwd", "/etc/empty", "/etc/hard"}
+    passwd = found["/etc/passwd"]
+    assert set(passwd) == LISTED
+    assert (passwd["type"], passwd["size_bytes"], passwd["mode"]) == ("file", 11, 0o4751)
+    assert (passwd["uid"], passwd["gid"]) == (1234, 5678)
+    assert passwd["modified_at"] == "2009-02-13T23:31:30.000000Z"
+    assert (guest / "etc/passwd").stat().st_mtime_ns // 10**9 == 1234567890
+    (link,) = site.run("file", "ls", "web01@latest:/home/link", "--json").value
+    assert (link["type"], link["target"]) == ("link", "../etc/passwd")
+
+
+def test_a_file_is_read_through_links_of_the_guest(site: Site) -> None:
+    assert site.run("file", "cat", "web01@latest:/home/evil").out == "root:x:0:0\n"
+
+
+def test_files_are_found_by_name_and_by_path(site: Site) -> None:
+    found = site.run("file", "find", "web01@latest:/", "*-number-29?", "--json").value
+    assert len(found) == 10
+    (one,) = site.run("file", "find", "web01@latest:/many", "/many/*-number-017", "--json").value
+    assert one["path"].endswith("017")
+
+
+def test_a_folder_comes_back_as_it_was(site: Site, guest: Path) -> None:
+    done = site.run("file", "get", "web01@latest:/", "--output", "back", "--json")
+    assert done.status == 0
+    (result,) = done.end["results"]
+    assert set(result) == EXTRACTED
+    back = site.home / "back"
+    found = dict(contents_below(back))
+    assert found.pop("/lost+found", "") is None
+    assert found == contents_below(guest)
+    for name in ("etc/passwd", "home", "home/link", "big/sparse"):
+        now, then = (back / name).lstat(), (guest / name).lstat()
+        assert (now.st_mode, now.st_uid, now.st_gid) == (then.st_mode, then.st_uid, then.st_gid)
+        assert now.st_mtime_ns // 10**9 == then.st_mtime_ns // 10**9
+    assert os.getxattr(back / "etc/passwd", "user.note") == b"hello"
+    assert (back / "etc/hard").samefile(back / "etc/passwd")
+    assert (back / "big/sparse").stat().st_blocks * 512 < 1 << 20
+
+
+def test_an_archive_holds_everything(site: Site, guest: Path) -> None:
+    site.run("file", "get", "web01@latest:/etc", "--output", "etc.tar", "--archive", "tar")
+    with tarfile.open(site.home / "etc.tar") as archive:
+        passwd, hard = archive.getmember("etc/passwd"), archive.getmember("etc/hard")
+        first, second = (passwd, hard) if hard.islnk() else (hard, passwd)
+        assert (first.mode, first.uid, first.gid, first.mtime) == (0o4751, 1234, 5678, 1234567890)
+        assert first.pax_headers["SCHILY.xattr.user.note"] == "hello"
+        assert second.linkname == first.name
+        content = archive.extractfile(first)
+        assert content is not None
+        assert content.read() == b"root:x:0:0\n"
+    site.run("file", "get", "web01@latest:/", "--output", "all.zip", "--archive", "zip")
+    with zipfile.ZipFile(site.home / "all.zip") as archive:
+        assert archive.testzip() is None
+        assert archive.read("web01/big/random") == (guest / "big/random").read_bytes()
+        link = archive.getinfo("web01/home/link")
+        assert stat.S_ISLNK(link.external_attr >> 16)
+        assert archive.read(link) == b"../etc/passwd"
+
+
+def test_one_file_comes_back(site: Site, guest: Path) -> None:
+    assert site.run("file", "get", "web01@latest:/big/random", "--output", "random").status == 0
+    assert (site.home / "random").read_bytes() == (guest / "big/random").read_bytes()
+
+
+def test_nothing_is_replaced(site: Site) -> None:
+    (site.home / "there").write_text("mine")
+    done = site.run("file", "get", "web01@latest:/etc/passwd", "--output", "there", "--json")
+    assert (done.status, done.error["code"]) == (6, "exists")
+    assert (site.home / "there").read_text() == "mine"
+    assert not list(site.home.glob("*.partial"))
+
+
+def test_what_is_not_there_is_told(site: Site) -> None:
+    done = site.run("file", "ls", "web01@latest:/nothing", "--json")
+    assert (done.status, done.error["code"]) == (4, "no-such-file")
+    assert site.run("file", "ls", "web01@latest:/", "--volume", "vdz", "--json").status == 4
+    assert site.run("file", "cat", "web01@latest:/etc").status == 2
+    assert site.run("file", "ls", "web01:/etc").status == 2
+
+
+def test_volumes_are_listed(site: Site) -> None:
+    (volume,) = site.run("file", "volumes", "web01@latest", "--json").value
+    assert (volume["name"], volume["file_system"], volume["mounted_at"]) == ("vda", "ext4", ["/"])
