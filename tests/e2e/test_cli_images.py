@@ -392,3 +392,25 @@ def test_doctor_looks_at_the_repository_that_is_named(protected: Protected, tmp_
     sick = protected.site.run("doctor", "--json", "--repository", tmp_path / "none")
     assert (sick.status, sick.value["ok"], sick.err) == (8, False, "")
     assert all(check["remedy"] for check in sick.value["checks"] if not check["ok"])
+
+
+def test_a_restore_that_was_killed_is_resumed_without_fetching_again_what_is_there(protected: Protected) -> None:
+    site = protected.site
+    image, output = site.home / "large.raw", site.home / "resumed.raw"
+    image.write_bytes(random.Random(7).randbytes(16 * MIB))
+    point = site.back_up("large", image)["point"]
+    command = ["restore", "disk", point, "--output", output, "--resume", "--json"]
+    killed = site.start(*command, "--limit-rate", "4MiB")
+    draft = output.with_name("resumed.raw.partial")
+    while not (draft.exists() and any(draft.read_bytes())):
+        assert killed.poll() is None, killed.communicate()
+    killed.kill()
+    killed.communicate()
+    assert not output.exists()
+    done = site.run(*command)
+    assert done.status == 0, done.err
+    (result,) = done.end["results"]
+    assert 0 < result["written_bytes"] < 16 * MIB
+    assert result["read_bytes"] < 16 * MIB
+    assert output.read_bytes() == image.read_bytes()
+    assert not draft.exists()

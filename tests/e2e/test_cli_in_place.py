@@ -14,6 +14,7 @@ from holdfast.platforms.files.locks import is_in_use
 from holdfast.platforms.files.qcow2 import read_qcow2
 from tests.e2e.command import Finished, Site
 from tests.e2e.protected import image_of, shut_down, switch_on
+from tests.testbed.domains import disk_xml
 from tests.testbed.guest import Guest
 from tests.testbed.lab import Lab
 
@@ -44,12 +45,12 @@ class Twice:
     def restore(self, point: str, *options: str) -> Finished:
         return self.site.run("restore", "machine", point, "--in-place", *options, "--json")
 
-    def is_at(self, point: str) -> bool:
+    def is_at(self, point: str, image: Path | None = None) -> bool:
         """Whether the image holds what a whole restore of the point holds."""
         reference = self.site.home / f"{point}.raw"
         if not reference.exists():
             assert self.site.run("restore", "disk", point, "--output", reference).status == 0
-        compared = ["qemu-img", "compare", "-q", "-f", "raw", "-F", "qcow2", str(reference), str(self.image)]
+        compared = ["qemu-img", "compare", "-q", "-f", "raw", "-F", "qcow2", str(reference), str(image or self.image)]
         return subprocess.run(compared, check=False).returncode == 0
 
 
@@ -157,6 +158,27 @@ def await_free(image: Path, deadline: float) -> None:
     while is_in_use(image):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_one_disk_goes_into_a_machine_as_a_further_one_or_onto_its_own(twice: Twice) -> None:
+    site, name = twice.site, twice.guest.name
+    added = site.run("restore", "disk", twice.first, "--into", name, "--json")
+    assert added.status == 0, added.err
+    (result,) = added.end["results"]
+    ((disk),) = result["disks"]
+    assert (disk["name"], result["restored_id"]) == ("vdb", twice.guest.uuid)
+    assert Path(disk["output"]) == twice.image.parent / "inplace-vdb.qcow2"
+    domain = twice.guest.domain
+    assert f"<source file='{disk['output']}'/>" in domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+
+    onto = ["restore", "disk", twice.second, "--into", name, "--replace", "vdb", "--json"]
+    preview = site.run(*onto, "--dry-run").end["results"][0]["disks"][0]
+    assert (preview["tracked"], preview["name"]) == (False, "vdb")
+    assert site.run(*onto).end["results"][0]["written_bytes"] == preview["different_bytes"] > 0
+    assert twice.is_at(twice.second, Path(disk["output"]))
+
+    domain.detachDeviceFlags(disk_xml(Path(disk["output"]), "vdb"), libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    Path(disk["output"]).unlink()
 
 
 def test_disks_that_somebody_has_open_or_that_have_another_size_are_refused(twice: Twice) -> None:

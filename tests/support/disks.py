@@ -163,6 +163,8 @@ class ModelTarget:
         self.reserved: list[Extent] = []
         self.lock = threading.Lock()
 
+    left_over = None
+
     def reserve(self, extents: Sequence[Extent]) -> None:
         self.reserved += extents
 

@@ -164,3 +164,10 @@ def target_file(path: Path, size_bytes: int, image_format: str) -> TargetDisk:
     from holdfast.platforms.image import target_file
 
     return target_file(path, size_bytes, image_format)
+
+
+def resumable_file(path: Path, size_bytes: int, image_format: str) -> TargetDisk:
+    """The same, going on with what an earlier try left of it. Raises RefusedError if it cannot be that."""
+    from holdfast.platforms.image import resumable_file
+
+    return resumable_file(path, size_bytes, image_format)

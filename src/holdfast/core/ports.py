@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 
 from holdfast.core.extents import Extent
 from holdfast.core.machine import MachineInfo
-from holdfast.core.point import CaptureKind, Consistency, RestorePoint
+from holdfast.core.point import CaptureKind, Consistency, PointDisk, RestorePoint
 from holdfast.core.progress import Progress
 
 
@@ -153,10 +153,18 @@ class DiskPlan:
     size_bytes: int
     format: str
 
+    @classmethod
+    def of(cls, disk: PointDisk, name: str = "") -> Self:
+        """One like a point's, under its own name or another."""
+        return cls(name=name or disk.name, size_bytes=disk.size_bytes, format=disk.format)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachinePlan:
-    """A machine that a restore is to make. `storage` and `networks` map disk names ("" = all) and source networks."""
+    """A machine that a restore is to make. `storage` and `networks` map disk names ("" = all) and source networks.
+
+    `resumable`: go on with what an earlier try left of its disks, and leave them if this one fails.
+    """
 
     name: str
     definition: bytes
@@ -164,6 +172,7 @@ class MachinePlan:
     disks: Sequence[DiskPlan]
     storage: Mapping[str, Path]
     networks: Mapping[str, str]
+    resumable: bool = False
 
 
 class BlockWriter(Protocol):
@@ -179,12 +188,16 @@ class BlockWriter(Protocol):
 class TargetDisk(Protocol):
     """A disk being restored, under a name that shows it is not whole until `finish` gives it its own.
 
-    It starts as all zeros, so only non-zero bytes need writing.
+    It starts as all zeros, so only non-zero bytes need writing, unless it is `left_over`.
     """
 
     @property
     def output(self) -> str:
         """Where the finished disk will be."""
+
+    @property
+    def left_over(self) -> "EditableDisk | None":
+        """What an earlier restore left, to be made equal instead of being written anew; None if it is all zeros."""
 
     def reserve(self, extents: Sequence[Extent]) -> None:
         """Make room where much is about to be written, if that helps. Raises FullError if there is none."""
@@ -196,7 +209,7 @@ class TargetDisk(Protocol):
         """Make it durable and give it its final name. Refuses to replace anything that appeared there meanwhile."""
 
     def abandon(self) -> None:
-        """Remove what was written. May be called after `finish` failed; never raises."""
+        """Remove what was written, or leave it to be resumed. May be called after `finish` failed; never raises."""
 
 
 class TargetMachine(Protocol):
@@ -218,6 +231,21 @@ class TargetMachine(Protocol):
 
     def wait_for_agent(self, timeout_s: float) -> float | None:
         """Seconds from `start` until the guest agent answered; None if it did not in time."""
+
+
+class NewDisk(Protocol):
+    """A disk that is to be added to a machine. Leaving its context without `attach` removes what was made for it."""
+
+    @property
+    def machine_id(self) -> str:
+        """The machine's lasting identity."""
+
+    @property
+    def target(self) -> TargetDisk:
+        """The disk to fill."""
+
+    def attach(self) -> str:
+        """It is finished: give it to the machine, whatever its state. Returns the disk's name there."""
 
 
 class StandingDisk(Protocol):
@@ -338,3 +366,6 @@ class Platform(Protocol):
         self, machine_id: str, disks: Sequence[DiskPlan], baseline: Baseline | None, progress: Progress
     ) -> AbstractContextManager[EditableMachine]:
         """The same, to make these disks equal to others. Raises as `examine` does, before anything is touched."""
+
+    def add_disk(self, machine_id: str, disk: DiskPlan, storage: Path | None) -> AbstractContextManager[NewDisk]:
+        """Prepare a further disk of a machine, in `storage` or beside its first. Raises RefusedError if it exists."""

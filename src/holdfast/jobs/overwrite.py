@@ -40,12 +40,15 @@ class Overwriting:
         disks = {disk.name: disk for disk in point.disks}
         return cls(point=point, machine_id=point.machine_id, disks=disks, nvram=point.definition.nvram)
 
+    @classmethod
+    def one(cls, point: RestorePoint, disk: PointDisk, machine_id: str, name: str) -> "Overwriting":
+        """One disk onto the disk `name` of a machine, its own or another."""
+        return cls(point=point, machine_id=machine_id, disks={name: disk}, nvram=None)
+
     @property
     def plans(self) -> list[DiskPlan]:
         """The disks as a platform is asked for them."""
-        return [
-            DiskPlan(name=name, size_bytes=disk.size_bytes, format=disk.format) for name, disk in self.disks.items()
-        ]
+        return [DiskPlan.of(disk, name) for name, disk in self.disks.items()]
 
 
 def preview_overwrite(

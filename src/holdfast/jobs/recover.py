@@ -2,19 +2,20 @@
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.core.errors import RefusedError
 from holdfast.core.point import PointDisk, RestorePoint
-from holdfast.core.ports import DiskPlan, MachinePlan, Platform, TargetDisk
+from holdfast.core.ports import DiskPlan, MachinePlan, NewDisk, Platform, TargetDisk
 from holdfast.core.progress import Progress
 from holdfast.core.selection import select_disk
 from holdfast.jobs.hold import held
 from holdfast.jobs.notes import Notes
 from holdfast.jobs.results import RestoredDisk, RestoreResult
 from holdfast.jobs.switch_on import await_agent, start
-from holdfast.mover import RestoreOutcome, restore_disk
+from holdfast.mover import RestoreOutcome, equalise_disk, opening, restore_disk
 from holdfast.repository import Repository
 
 
@@ -22,6 +23,7 @@ from holdfast.repository import Repository
 class NewMachine:
     """What a recovered machine is to be. `storage` maps disks to directories ("" = all), `networks` old to new.
 
+    `resumable`: go on with what an earlier try left of its disks, and leave them if this one fails.
     A machine that is to start is then given `agent_timeout_s` seconds for its guest agent to answer.
     """
 
@@ -30,6 +32,7 @@ class NewMachine:
     networks: Mapping[str, str]
     start: bool
     agent_timeout_s: float
+    resumable: bool = False
 
 
 def recover_disk(
@@ -41,6 +44,7 @@ def recover_disk(
     try:
         with held(repository, point, notes):
             outcome = _fill(repository, disk, target, notes)
+            target.finish()
     except BaseException:
         target.abandon()
         raise
@@ -51,6 +55,40 @@ def recover_disk(
         output=target.output,
         restored_id=None,
         disks=(RestoredDisk(name=disk.name, output=target.output),),
+        read_bytes=outcome.read_bytes,
+        written_bytes=outcome.written_bytes,
+        seconds=round(time.monotonic() - began, 3),
+        started=False,
+        seconds_to_agent=None,
+        warnings=notes.warnings,
+    )
+
+
+def add_disk(
+    repository: Repository,
+    point: RestorePoint,
+    disk: PointDisk,
+    prepared: AbstractContextManager[NewDisk],
+    *,
+    progress: Progress,
+) -> RestoreResult:
+    """Give a machine a further disk that holds what one of a point does.
+
+    Raises what the platform and the data path raise; nothing is left then.
+    """
+    began = time.monotonic()
+    notes = Notes(progress)
+    with held(repository, point, notes), prepared as added:
+        outcome = _fill(repository, disk, added.target, notes)
+        added.target.finish()
+        name = added.attach()
+    return RestoreResult(
+        point=point.id,
+        machine=point.machine,
+        machine_id=point.machine_id,
+        output=added.target.output,
+        restored_id=added.machine_id,
+        disks=(RestoredDisk(name=name, output=added.target.output),),
         read_bytes=outcome.read_bytes,
         written_bytes=outcome.written_bytes,
         seconds=round(time.monotonic() - began, 3),
@@ -73,6 +111,8 @@ def recover_machine(
     with held(repository, point, notes), platform.recreate(_plan(repository, point, wanted)) as machine:
         notes.add(machine.warnings)
         outcomes = [_fill(repository, disk, machine.disks[disk.name], notes) for disk in point.disks]
+        for target in machine.disks.values():
+            target.finish()
         notes.step("Defining the machine")
         restored_id = machine.define()
         if wanted.start:
@@ -99,9 +139,13 @@ def recover_machine(
 
 
 def _fill(repository: Repository, disk: PointDisk, target: TargetDisk, progress: Progress) -> RestoreOutcome:
-    outcome = restore_disk(repository, disk, target, progress=progress)
-    target.finish()
-    return outcome
+    """Write a disk, or what an earlier try left out of it."""
+    if target.left_over is None:
+        return restore_disk(repository, disk, target, progress=progress)
+    progress.step(f"Completing {disk.name}")
+    with opening(repository, disk) as stored:
+        outcome = equalise_disk(repository, stored, target.left_over, None, progress)
+    return RestoreOutcome(read_bytes=outcome.read_bytes, written_bytes=outcome.different_bytes)
 
 
 def _plan(repository: Repository, point: RestorePoint, wanted: NewMachine) -> MachinePlan:
@@ -117,9 +161,10 @@ def _plan(repository: Repository, point: RestorePoint, wanted: NewMachine) -> Ma
         name=wanted.name,
         definition=repository.read_blob(point.definition.xml),
         nvram=None if nvram is None else repository.read_blob(nvram),
-        disks=[DiskPlan(name=disk.name, size_bytes=disk.size_bytes, format=disk.format) for disk in point.disks],
+        disks=[DiskPlan.of(disk) for disk in point.disks],
         storage=wanted.storage,
         networks=wanted.networks,
+        resumable=wanted.resumable,
     )
 
 

@@ -157,6 +157,8 @@ class MemoryTarget:
     def __post_init__(self) -> None:
         self.content = bytearray(self.size_bytes)
 
+    left_over = None
+
     def reserve(self, extents: Sequence[Extent]) -> None:
         assert all(extent.end <= self.size_bytes for extent in extents)
 

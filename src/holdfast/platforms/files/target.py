@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from holdfast.core.errors import FailedError, FullError, HoldfastError, NotFoundError, RefusedError
 from holdfast.core.extents import Extent
-from holdfast.core.ports import BlockWriter
+from holdfast.core.ports import BlockWriter, EditableDisk
 from holdfast.platforms.errors import is_full
 from holdfast.platforms.files.allocation import allocate
 from holdfast.platforms.files.chain import image_device
@@ -20,13 +20,14 @@ from holdfast.platforms.nbd.server import QemuNbd
 _WORTH_RESERVING: Final = 1024 * 1024
 
 
-class _Body(Protocol):
+class Body(Protocol):
     """How the bytes get into the draft."""
 
     def reserve(self, extents: Sequence[Extent]) -> None:
         """Make room in advance, if that helps."""
 
-    def open_writer(self) -> BlockWriter: ...
+    def open_writer(self) -> BlockWriter:
+        """A writer for one thread."""
 
     def complete(self) -> None:
         """Hand all bytes to the kernel."""
@@ -44,11 +45,11 @@ class TargetFile:
         self._draft = path.with_name(path.name + ".partial")
         self._finished = False
         # Open from the first to the last, so that no error of writing it back is reported to nobody.
-        self._file = _claim(self._path, self._draft)
+        self._file = self._claim()
         try:
-            self._body = _body(self._draft, size_bytes, image_format)
+            self._body = self._open_body(size_bytes, image_format)
         except BaseException:
-            self._draft.unlink(missing_ok=True)
+            self._discard()
             self._let_go()
             raise
 
@@ -56,6 +57,11 @@ class TargetFile:
     def output(self) -> str:
         """The final path."""
         return str(self._path)
+
+    @property
+    def left_over(self) -> EditableDisk | None:
+        """Nothing: it is all zeros."""
+        return None
 
     def reserve(self, extents: Sequence[Extent]) -> None:
         """Make room where much is about to be written. Raises FullError, FailedError."""
@@ -84,8 +90,7 @@ class TargetFile:
         """Remove the draft. Never raises."""
         with contextlib.suppress(OSError, HoldfastError):
             self._body.abandon()
-        with contextlib.suppress(OSError):
-            self._draft.unlink(missing_ok=True)
+        self._discard()
         self._let_go()
 
     def withdraw(self) -> None:
@@ -93,7 +98,23 @@ class TargetFile:
         self.abandon()
         if self._finished:
             with contextlib.suppress(OSError):
-                self._path.unlink(missing_ok=True)
+                self._take_back()
+
+    def _claim(self) -> int:
+        """The draft's file, which nobody else has then."""
+        require_free(self._path)
+        return create_draft(self._path, self._draft)
+
+    def _open_body(self, size_bytes: int, image_format: str) -> Body:
+        return new_body(self._draft, size_bytes, image_format)
+
+    def _discard(self) -> None:
+        with contextlib.suppress(OSError):
+            self._draft.unlink(missing_ok=True)
+
+    def _take_back(self) -> None:
+        """The final name is given up again. Raises OSError."""
+        self._path.unlink(missing_ok=True)
 
     def _let_go(self) -> None:
         file, self._file = self._file, -1
@@ -101,7 +122,8 @@ class TargetFile:
             os.close(file)
 
 
-def _body(draft: Path, size_bytes: int, image_format: str) -> _Body:
+def new_body(draft: Path, size_bytes: int, image_format: str) -> Body:
+    """An empty image in the file of the draft. Raises RefusedError for a format that is not written, FullError."""
     match image_format:
         case "raw":
             return _RawBody(draft, size_bytes)
@@ -211,8 +233,8 @@ class _Qcow2Body:
         self._server.close()
 
 
-def _claim(path: Path, draft: Path) -> int:
-    """Create and open the draft's file, which nobody else has then, and see that the final name is free."""
+def require_free(path: Path) -> None:
+    """Raise RefusedError unless the final name is free, and in a place for files."""
     if path.parent.is_relative_to("/dev") and not path.parent.is_relative_to("/dev/shm"):  # noqa: S108 - not ours
         raise RefusedError(
             f"{path} is no place for a file: what is written below /dev lies in memory",
@@ -220,6 +242,10 @@ def _claim(path: Path, draft: Path) -> int:
         )
     if path.exists() or path.is_symlink():
         raise _exists(path)
+
+
+def create_draft(path: Path, draft: Path) -> int:
+    """Create and open the draft's file."""
     try:
         return os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     except FileNotFoundError as error:
@@ -227,7 +253,7 @@ def _claim(path: Path, draft: Path) -> int:
     except FileExistsError as error:
         raise RefusedError(
             f"{draft} exists, left by a restore that was interrupted or is still running",
-            hint="remove it if no restore is running, or name another output",
+            hint="go on with it (--resume), remove it if no restore is running, or name another output",
             code="exists",
         ) from error
     except OSError as error:

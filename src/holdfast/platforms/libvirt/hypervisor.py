@@ -4,6 +4,7 @@ import operator
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -18,10 +19,12 @@ from holdfast.core.ports import (
     DiskPlan,
     EditableMachine,
     MachinePlan,
+    NewDisk,
     StandingMachine,
     TargetMachine,
 )
 from holdfast.core.progress import Progress
+from holdfast.platforms.libvirt.attach import add_disk
 from holdfast.platforms.libvirt.calls import asking
 from holdfast.platforms.libvirt.inventory import list_machines
 from holdfast.platforms.libvirt.recreate import recreate
@@ -126,6 +129,10 @@ class LibvirtHost:
         domain = self._look_up(machine_id)
         with sole_turn(domain.name(), machine_id), overwrite(domain, disks, baseline, progress) as machine:
             yield machine
+
+    def add_disk(self, machine_id: str, disk: DiskPlan, storage: Path | None) -> AbstractContextManager[NewDisk]:
+        """Prepare a further disk of a domain."""
+        return add_disk(self._look_up(machine_id), disk, storage)
 
     def _look_up(self, machine_id: str) -> Any:
         refuse_distant(self._uri)

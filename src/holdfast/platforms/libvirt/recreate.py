@@ -12,6 +12,7 @@ import libvirt
 from holdfast.core.errors import FailedError, FullError, RefusedError, UsageError
 from holdfast.core.ports import DiskPlan, MachinePlan
 from holdfast.platforms.errors import is_full
+from holdfast.platforms.files.resumable import ResumableFile
 from holdfast.platforms.files.target import TargetFile
 from holdfast.platforms.libvirt.calls import asking
 from holdfast.platforms.libvirt.domain_xml import parse, read_disks
@@ -22,10 +23,14 @@ from holdfast.platforms.libvirt.switch import Switch
 class LibvirtTarget:
     """A TargetMachine on a libvirt host."""
 
-    def __init__(self, connection: Any, rewritten: Rewritten, disks: Mapping[str, TargetFile]) -> None:
+    def __init__(
+        self, connection: Any, rewritten: Rewritten, disks: Mapping[str, TargetFile], files: Mapping[Path, bytes]
+    ) -> None:
+        """`files` are small ones to be made with the definition."""
         self._connection = connection
         self._rewritten = rewritten
         self._disks = disks
+        self._files = files
         self._switch: Switch | None = None
 
     @property
@@ -45,10 +50,15 @@ class LibvirtTarget:
 
     def define(self) -> str:
         """Define the domain. Returns its UUID."""
-        with asking("define the machine", hint="the disks were restored but are removed again; see the message"):
-            domain = self._connection.defineXML(self._rewritten.text)
-            self._switch = Switch(domain, self._rewritten.xml)
-            return str(domain.UUIDString())
+        with contextlib.ExitStack() as unless_defined:
+            for path, content in self._files.items():
+                _write_new(path, content)
+                unless_defined.callback(path.unlink, missing_ok=True)
+            with asking("define the machine", hint="its disks were restored, but not as a machine; see the message"):
+                domain = self._connection.defineXML(self._rewritten.text)
+                unless_defined.pop_all()
+                self._switch = Switch(domain, self._rewritten.xml)
+                return str(domain.UUIDString())
 
     def start(self) -> None:
         """Start the domain."""
@@ -77,18 +87,17 @@ def recreate(connection: Any, plan: MachinePlan) -> Iterator[LibvirtTarget]:
     )
     rewritten = rewrite(plan.definition, places)
     _check_networks(connection, rewritten)
-    for path in rewritten.files.values():
+    for path in (*rewritten.files.values(), *(() if nvram is None else (nvram,))):
         if path.exists():
             raise RefusedError(f"{path} exists", hint="choose another name or --storage", code="exists")
     with contextlib.ExitStack() as unless_defined:
-        if nvram is not None and plan.nvram is not None:
-            _write_new(nvram, plan.nvram)
-            unless_defined.callback(nvram.unlink, missing_ok=True)
+        make_disk = ResumableFile if plan.resumable else TargetFile
         disks: dict[str, TargetFile] = {}
         for disk in plan.disks:
-            disks[disk.name] = TargetFile(paths[disk.name], disk.size_bytes, disk.format)
+            disks[disk.name] = make_disk(paths[disk.name], disk.size_bytes, disk.format)
             unless_defined.callback(disks[disk.name].withdraw)
-        target = LibvirtTarget(connection, rewritten, disks)
+        variables = {} if nvram is None or plan.nvram is None else {nvram: plan.nvram}
+        target = LibvirtTarget(connection, rewritten, disks, variables)
         try:
             yield target
         finally:
