@@ -414,3 +414,23 @@ def test_a_restore_that_was_killed_is_resumed_without_fetching_again_what_is_the
     assert result["read_bytes"] < 16 * MIB
     assert output.read_bytes() == image.read_bytes()
     assert not draft.exists()
+
+
+def test_what_changed_between_two_points_is_shown_as_extents_as_a_strip_and_as_a_picture(protected: Protected) -> None:
+    site, drawn = protected.site, protected.site.home / "changes.svg"
+    points = [protected.first["point"], protected.second["point"]]
+    difference = site.run("point", "diff", *points, "--json", "--picture", drawn).value
+    assert set(difference) == {
+        "before", "after", "machine", "machine_id", "captured_before_at", "captured_after_at", "disks",
+    }  # fmt: skip
+    system, data = difference["disks"]
+    assert (system["change"], data["change"], data["extents"]) == ("changed", "same", [])
+    before, after = (bytearray(content) for content in protected.raw)
+    for extent in system["extents"]:
+        place = slice(extent["offset"], extent["offset"] + extent["length"])
+        before[place] = after[place]
+    assert before == after
+    assert drawn.read_text().startswith("<svg")
+    shown = site.run("point", "diff", *points).out.splitlines()
+    assert shown[0].startswith("system: changed, ")
+    assert set(shown[1]) > {"[", "]"}

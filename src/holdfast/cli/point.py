@@ -13,16 +13,17 @@ from holdfast.cli.shapes import point_shape
 from holdfast.core.selection import in_order, parse_reference, points_of
 from holdfast.repository import Standing
 
-_DECISIONS = [
+_COMMANDS = [
     Stub("delete", "holdfast.cli.point_decisions:delete", "Move points to the trash."),
     Stub("undelete", "holdfast.cli.point_decisions:undelete", "Bring points back from the trash."),
     Stub("pin", "holdfast.cli.point_decisions:pin", "Keep points whatever the rules of retention say."),
     Stub("hold", "holdfast.cli.point_decisions:hold", "Let nobody delete points until they are released."),
+    Stub("diff", "holdfast.cli.point_diff:diff_points", "Show where the disks of two points differ."),
     Stub("lock", "holdfast.cli.point_decisions:lock", "Let nobody delete points before a time."),
 ]
 
 
-@click.group(cls=Group, commands=_DECISIONS)
+@click.group(cls=Group, commands=_COMMANDS)
 def point() -> None:
     """See restore points, delete and protect them."""
 

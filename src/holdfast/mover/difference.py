@@ -230,13 +230,14 @@ def _looked_at(region: _Region) -> tuple[Sequence[int], list[Extent]]:
 
 
 def _fill(buffer: memoryview, region: _Region, looked_at: Sequence[Extent], reader: BlockReader) -> int:
-    """What the disk holds there, into the buffer; zeros where it holds nothing. Returns the bytes read."""
-    base = region.extent.start
+    """What the disk holds there, into the buffer, which keeps what it held elsewhere. Returns the bytes read."""
+    base, end = region.extent
     wanted = list(intersect(looked_at, region.data))
-    if wanted != [Extent(base, base + len(buffer))]:
-        buffer[:] = bytes(len(buffer))
-    for start, end in wanted:
-        reader.read_into(start, buffer[start - base : end - base])
+    for start, stop in chain.from_iterable(complement(wanted, extent) for extent in looked_at):
+        buffer[start - base : stop - base] = bytes(stop - start)
+    buffer[end - base :] = bytes(base + len(buffer) - end)  # a disk may end within a block
+    for start, stop in wanted:
+        reader.read_into(start, buffer[start - base : stop - base])
     return total_bytes(wanted)
 
 

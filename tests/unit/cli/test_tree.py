@@ -36,6 +36,7 @@ def test_the_commands_of_the_contract_are_there() -> None:
         ("repository", "create"), ("repository", "info"), ("repository", "check"), ("repository", "rebuild"),
         ("repository", "purge"), ("retention", "apply"),
         ("point", "delete"), ("point", "undelete"), ("point", "pin"), ("point", "hold"), ("point", "lock"),
+        ("point", "diff"),
         ("repository", "collect"), ("repository", "unhide"),
         ("machine", "list"), ("backup",), ("point", "list"), ("point", "show"),
         ("restore", "disk"), ("restore", "machine"), ("copy", "run"), ("copy", "status"), ("doctor",), ("completion",),
