@@ -33,7 +33,7 @@ RECORD_LIMIT = 262144
 FAN_OUT = 64
 BEGINNING, FOREVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 SIGNED = {"forget", "purge", "unpin", "release", "condemn", "epoch"}
-KINDS = SIGNED | {"create", "commit", "undelete", "pin", "hold", "lock", "damage", "repaired"}
+KINDS = SIGNED | {"create", "commit", "undelete", "pin", "hold", "lock", "verified", "damage", "repaired"}
 
 
 class FormatError(Exception):

@@ -62,8 +62,8 @@ def list_points(context: click.Context, machine: str | None, among: str | None) 
 def show_point(context: click.Context, reference: str) -> None:
     """Show one restore point and its disks.
 
-    POINT is MACHINE@latest, MACHINE@latest-1, MACHINE@TIME (the newest captured by then, local time unless it has a
-    zone), MACHINE@ID or an id alone.
+    POINT is MACHINE@latest, MACHINE@latest-1, MACHINE@latest-verified (the newest that was recovered on trial and found
+    good), MACHINE@TIME (the newest captured by then, local time unless it has a zone), MACHINE@ID or an id alone.
     """
     common = Common.of(context)
     wanted = parse_reference(reference)
@@ -101,6 +101,8 @@ def _states(standing: Standing, now: datetime) -> list[str]:
         states.append("pinned")
     if standing.locked_until is not None and standing.locked_until > now:
         states.append(f"locked until {local_text(standing.locked_until)}")
+    if standing.verification is not None:
+        states.append("verified" if standing.verification.ok else "failed on trial")
     return states
 
 
@@ -117,6 +119,11 @@ def _facts(standing: Standing, now: datetime) -> list[tuple[str, str]]:
         ("Read back before commit", f"{point.verified_share:.0%} of what was written"),
         ("State", ", ".join(_states(standing, now))),
     ]
+    if (trial := standing.verification) is not None:
+        facts.append(
+            ("Recovered on trial", f"{local_text(trial.at)} by {trial.by}: {'good' if trial.ok else 'failed'}")
+        )
+        facts += [(f"  {check.name}", check.detail or ("ok" if check.ok else "failed")) for check in trial.checks]
     for hold in standing.holds_at(now).values():
         until = "until released" if hold.until is None else f"until {local_text(hold.until)}"
         facts.append(("Held", f"{until}, by {hold.by}{hold.reason and f': {hold.reason}'}"))

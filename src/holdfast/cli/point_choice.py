@@ -12,7 +12,7 @@ def choose_point(repository: Repository, reference: PointReference) -> RestorePo
     points = repository.points()
     if isinstance(reference.selector, ById):
         points += repository.trash()
-    return select_point(points, reference)
+    return select_point(points, reference, proven=repository.log.state.proven)
 
 
 def choose_points(repository: Repository, references: Sequence[PointReference]) -> list[RestorePoint]:

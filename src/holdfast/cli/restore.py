@@ -11,12 +11,13 @@ from holdfast.bootstrap.wiring import connect, open_for_reading
 from holdfast.cli.common import Common, Group
 from holdfast.cli.lazy import Stub
 from holdfast.cli.parameters import network_names, storage_directories
+from holdfast.cli.point_choice import choose_point
 from holdfast.cli.restored import RESUME, overwritten_lines, restored_lines
 from holdfast.cli.stream import Stream, StreamCommand, stream
 from holdfast.core.errors import UsageError
 from holdfast.core.point import RestorePoint
 from holdfast.core.ports import Platform
-from holdfast.core.selection import parse_reference, select_point
+from holdfast.core.selection import parse_reference
 from holdfast.jobs.overwrite import Overwriting, overwrite_machine, preview_overwrite
 from holdfast.jobs.recover import NewMachine, recover_machine
 from holdfast.repository import Repository
@@ -75,7 +76,7 @@ def machine(context: click.Context, /, reference: str, **said: Any) -> int:
         _refuse_contradictions(said)
         uri = find_connection(said["uri"], os.environ)
         with open_for_reading(common.repository(), run.warn) as repository, connect(uri) as platform:
-            point = select_point(repository.points(), wanted)
+            point = choose_point(repository, wanted)
             if said["in_place"]:
                 _restore_in_place(run, repository, platform, point, said)
             else:

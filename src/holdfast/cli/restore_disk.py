@@ -10,12 +10,13 @@ import click
 from holdfast.bootstrap.settings import find_connection
 from holdfast.bootstrap.wiring import connect, open_for_reading, resumable_file, target_file
 from holdfast.cli.common import Common
+from holdfast.cli.point_choice import choose_point
 from holdfast.cli.restored import RESUME, overwritten_lines, restored_lines
 from holdfast.cli.stream import Stream, StreamCommand, stream
 from holdfast.core.errors import UsageError
 from holdfast.core.point import PointDisk, RestorePoint
 from holdfast.core.ports import DiskPlan, Platform
-from holdfast.core.selection import only_disk, parse_reference, select_disk, select_point
+from holdfast.core.selection import only_disk, parse_reference, select_disk
 from holdfast.jobs.overwrite import Overwriting, overwrite_machine, preview_overwrite
 from holdfast.jobs.recover import add_disk, recover_disk
 from holdfast.repository import Repository
@@ -53,15 +54,15 @@ holdfast restore disk db01@latest --disk vdb --into db01 --replace vdb --dry-run
 def disk(context: click.Context, /, reference: str, **said: Any) -> int:
     """Write one disk to a new file, or into a machine.
 
-    The point is chosen by MACHINE@latest, MACHINE@latest-1, MACHINE@TIME (the newest captured by then, local time
-    unless it has a zone), MACHINE@ID or an id alone. Until a file is whole, its name ends in .partial.
+    The point is chosen by MACHINE@latest, MACHINE@latest-1, MACHINE@latest-verified, MACHINE@TIME (the newest
+    captured by then, local time unless it has a zone), MACHINE@ID or an id alone. Until a file is whole, its name ends in .partial.
     """
     common = Common.of(context)
     with stream(common) as run:
         wanted = parse_reference(reference)
         _refuse_contradictions(said)
         with open_for_reading(common.repository(), run.warn) as repository:
-            point = select_point(repository.points(), wanted)
+            point = choose_point(repository, wanted)
             chosen = select_disk(point, said["disk"]) if said["disk"] else only_disk(point)
             if said["into"] is None:
                 _restore_to_file(run, repository, point, chosen, said)

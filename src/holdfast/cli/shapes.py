@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from holdfast.cli.output import plain
+from holdfast.core.verification import Verification
 from holdfast.repository import Standing
 
 
@@ -22,7 +23,13 @@ def point_shape(standing: Standing, repository_id: str, now: datetime) -> dict[s
         "pinned": standing.pinned,
         "holds": holds,
         "locked_until": plain(standing.locked_until),
+        "verification": None if standing.verification is None else _verification_shape(standing.verification),
         "trashed_at": plain(standing.trashed_at),
         "trashed_by": standing.trashed_by or None,
         "repository": repository_id,
     }
+
+
+def _verification_shape(verification: Verification) -> dict[str, Any]:
+    shape: dict[str, Any] = plain(verification)
+    return {"ok": verification.ok, **shape, "picture": verification.picture is not None}

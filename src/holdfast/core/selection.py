@@ -5,7 +5,7 @@ what could mean two machines or two points is refused and both are named.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -30,6 +30,11 @@ class Latest:
     back: int
 
 
+@dataclass(frozen=True, slots=True)
+class LatestVerified:
+    """The newest point whose last recovery on trial went well."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ById:
     """The point whose id begins with `prefix`."""
@@ -48,7 +53,7 @@ class AsOf:
     whole_seconds: bool
 
 
-Selector = Latest | ById | AsOf
+Selector = Latest | LatestVerified | ById | AsOf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +83,13 @@ def parse_reference(text: str) -> PointReference:
 
 
 def select_point(
-    points: Sequence[RestorePoint], reference: PointReference, localise: Localise = datetime.astimezone
+    points: Sequence[RestorePoint],
+    reference: PointReference,
+    localise: Localise = datetime.astimezone,
+    *,
+    proven: Collection[str] = (),
 ) -> RestorePoint:
-    """Choose the one point among `points` that `reference` means.
+    """Choose the one point among `points` that `reference` means; `proven` are the ids of those that were verified.
 
     Raises NotFoundError if there is none, UsageError if machine, id or local time mean more than one.
     """
@@ -88,6 +97,8 @@ def select_point(
     match reference.selector:
         case Latest(back=back):
             return _nth_newest(mine, back, reference)
+        case LatestVerified():
+            return _newest_proven(mine, proven, reference)
         case ById(prefix=prefix):
             return _with_id(mine, prefix, reference, everywhere=points)
         case AsOf() as as_of:
@@ -155,6 +166,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def _parse_selector(selector: str, text: str) -> Selector:
+    if selector == "latest-verified":
+        return LatestVerified()
     if latest := _LATEST.fullmatch(selector):
         return Latest(back=int(latest["back"] or 0))
     if _ID.fullmatch(selector.lower()):
@@ -163,7 +176,7 @@ def _parse_selector(selector: str, text: str) -> Selector:
         return AsOf(when=_parse_time(selector), whole_seconds=time["fraction"] is None)
     raise UsageError(
         f"{selector!r} in {text!r} is no way to choose a restore point",
-        hint="after the last @ comes latest, latest-1, a time such as 2026-11-22T02:00 or a point's id",
+        hint="after the last @ comes latest, latest-1, latest-verified, a time such as 2026-11-22T02:00 or an id",
         code="bad-reference",
     )
 
@@ -196,6 +209,17 @@ def _nth_newest(mine: Sequence[RestorePoint], back: int, reference: PointReferen
             code="no-such-point",
         )
     return mine[-1 - back]
+
+
+def _newest_proven(mine: Sequence[RestorePoint], proven: Collection[str], reference: PointReference) -> RestorePoint:
+    chosen = next((point for point in reversed(mine) if point.id in proven), None)
+    if chosen is None:
+        raise NotFoundError(
+            f"{reference.text}: no restore point of {reference.machine} was recovered on trial and found good",
+            hint=f"run: holdfast point verify {reference.machine}@latest --boot",
+            code="no-such-point",
+        )
+    return chosen
 
 
 def _with_id(

@@ -11,7 +11,7 @@ from holdfast.repository.broken_log import BrokenLog
 from holdfast.repository.check import CheckReport, CheckScope, Damage, Journal, check_without_key, restated
 from holdfast.repository.collect import CollectionPlan, CollectionReport, PackUse
 from holdfast.repository.cut import Piece
-from holdfast.repository.decisions import Body, Commit, SlotRecord
+from holdfast.repository.decisions import Body, Commit, SlotRecord, Verified
 from holdfast.repository.disk import StoredDisk
 from holdfast.repository.frames import Frame, FrameReader, Lost
 from holdfast.repository.handing_over import hand_over, take_over
@@ -85,6 +85,7 @@ __all__ = [
     "State",
     "Storage",
     "StoredDisk",
+    "Verified",
     "check_without_key",
     "create_repository",
     "depth_of",

@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar, Final
 import msgspec
 
 from holdfast.core.point import RestorePoint
+from holdfast.core.verification import CheckOutcome
 from holdfast.repository.keys import SlotKind
 from holdfast.repository.plausible import require_plausible
 
@@ -112,6 +113,18 @@ class Lock(PointDecision, frozen=True, kw_only=True):
     until: Moment
 
 
+class Verified(Body, frozen=True, kw_only=True):
+    """A point was recovered on trial, and this came out. The newest of these counts.
+
+    `picture` is the root (hex) of a PNG of the console: a tiny disk, as definitions are.
+    """
+
+    kind = "verified"
+    point: str
+    checks: list[CheckOutcome]
+    picture: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
+
+
 class Condemn(Body, frozen=True, kw_only=True):
     """Nothing relies on these packs (names in hex) any more, and nothing ever will: they may be deleted."""
 
@@ -168,7 +181,8 @@ class Forged(Body, frozen=True, kw_only=True):
 
 
 _BODIES: Final[tuple[type[Body], ...]] = (
-    Create, Commit, Forget, Undelete, Purge, Pin, Unpin, Hold, Release, Lock, Condemn, Damage, Repaired, Epoch,
+    Create, Commit, Forget, Undelete, Purge, Pin, Unpin, Hold, Release, Lock, Verified, Condemn, Damage, Repaired,
+    Epoch,
 )  # fmt: skip
 KINDS: Final[Mapping[str, type[Body]]] = MappingProxyType({each.kind: each for each in _BODIES})
 

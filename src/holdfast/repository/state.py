@@ -24,6 +24,7 @@ from functools import cached_property, singledispatchmethod
 from typing import Any, NamedTuple
 
 from holdfast.core.point import PointState, RestorePoint
+from holdfast.core.verification import Verification
 from holdfast.repository.decisions import (
     UNKNOWN_TIME,
     Body,
@@ -42,6 +43,7 @@ from holdfast.repository.decisions import (
     Repaired,
     Undelete,
     Unpin,
+    Verified,
 )
 from holdfast.repository.keyset import KeySet
 
@@ -70,7 +72,8 @@ class Holding(NamedTuple):
 class Standing:
     """A point that has not been purged, and what has been decided about it.
 
-    `number` is its commit's. In the trash it is since `trashed_at`, put there by `trashed_by`.
+    `number` is its commit's. In the trash it is since `trashed_at`, put there by `trashed_by`. `verification` is the
+    last there was.
     """
 
     point: RestorePoint
@@ -80,6 +83,7 @@ class Standing:
     locked_until: datetime | None = None
     trashed_at: datetime | None = None
     trashed_by: str = ""
+    verification: Verification | None = None
 
     @property
     def live(self) -> bool:
@@ -137,6 +141,13 @@ class State:
     def trash(self) -> Mapping[str, RestorePoint]:
         """The points that were forgotten and not purged: as alive as any for whoever deletes bytes."""
         return {name: standing.point for name, standing in self.standings.items() if not standing.live}
+
+    @cached_property
+    def proven(self) -> frozenset[str]:
+        """The points whose last recovery on trial went well."""
+        return frozenset(
+            name for name, each in self.standings.items() if each.verification is not None and each.verification.ok
+        )
 
     def voids_of(self, number: int) -> list[Void]:
         """What of an entry was void."""
@@ -249,6 +260,12 @@ class _Folding:
             return "locked for longer already" if each.locked_until and each.locked_until > body.until else ""
 
         self._change(body.points, why_not, locked_until=body.until)
+
+    @_decide.register
+    def _verified(self, body: Verified) -> None:
+        entry = self._entry
+        verification = Verification(at=entry.at, by=entry.by, checks=tuple(body.checks), picture=body.picture)
+        self._change([body.point], _anything, verification=verification)
 
     @_decide.register
     def _condemn(self, body: Condemn) -> None:

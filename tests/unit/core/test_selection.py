@@ -278,3 +278,10 @@ def test_a_time_chooses_the_newest_capture_not_later_than_it(minutes: list[int],
             select_point(points, reference)
     else:
         assert select_point(points, reference).captured_at == start + timedelta(minutes=expected)
+
+
+def test_the_newest_that_was_proven_is_chosen_whatever_came_later() -> None:
+    reference = parse_reference("web@latest-verified")
+    assert select_point(POINTS, reference, proven={FIRST.id, SECOND.id, OTHER.id}) is SECOND
+    with pytest.raises(NotFoundError, match="recovered on trial"):
+        select_point(POINTS, reference, proven={OTHER.id})

@@ -8,6 +8,8 @@ import pytest
 
 from holdfast.core.errors import HoldfastError
 from holdfast.core.progress import Silence
+from holdfast.core.verification import CheckOutcome
+from holdfast.mover import keep_verification
 from holdfast.repository import MemoryStorage, Repository, open_repository
 from holdfast.repository.storage.port import Bytes, Stored
 from tests.support.collections import collect, purge
@@ -17,6 +19,8 @@ from tests.support.repositories import PASSPHRASE, SMALL_CUT, back_up_disks, che
 FIRST = random.Random(1).randbytes(300_000)
 SECOND = random.Random(2).randbytes(60_000) + FIRST[60_000:]
 THIRD = SECOND[:120_000] + random.Random(3).randbytes(60_000) + SECOND[180_000:]
+PICTURE = random.Random(4).randbytes(30_000) + FIRST[100_000:150_000]
+"""In part what only a point that is purged needs."""
 
 
 @pytest.fixture(autouse=True, params=[64, 2], ids=["small packs stay", "they are gathered"])
@@ -68,12 +72,17 @@ def collection(other: Repository) -> None:
     collect(other)
 
 
+def trial(other: Repository) -> None:
+    kept = next(point for point in other.points() if point.machine == "three")
+    keep_verification(other, kept, [CheckOutcome(name="boot", ok=True)], PICTURE, Silence())
+
+
 def purge_and_collection(other: Repository) -> None:
     purge(other, next(point for point in other.points() if point.machine == "two"))
     collect(other)
 
 
-@pytest.mark.parametrize("strike", [backup, collection, purge_and_collection])
+@pytest.mark.parametrize("strike", [backup, collection, trial, purge_and_collection])
 def test_nothing_that_a_point_needs_goes(strike: Callable[[Repository], None]) -> None:
     prepared = new_repository(MemoryStorage(), SMALL_CUT)
     one = back_up_disks(prepared, [whole(FIRST)], machine="one").point
@@ -95,6 +104,10 @@ def test_nothing_that_a_point_needs_goes(strike: Callable[[Repository], None]) -
         assert {point.machine for point in after.points()} >= {"three"}
         for point in after.points():
             assert restored(after, point) == content[point.machine], f"struck at call {moment}"
+        for standing in after.state().standings.values():
+            if standing.verification is not None:
+                assert standing.verification.picture is not None
+                assert after.read_blob(standing.verification.picture) == PICTURE, f"struck at call {moment}"
         assert check(after).ok, f"struck at call {moment}"
         if not struck:
             assert moment > 20

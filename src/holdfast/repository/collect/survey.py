@@ -19,7 +19,7 @@ from holdfast.repository.index import Listing, decode_index_object
 from holdfast.repository.keys import Keys
 from holdfast.repository.packs import DATA, Pack, pack_name
 from holdfast.repository.records import Records, pack_from_storage
-from holdfast.repository.state import PackRecord, State
+from holdfast.repository.state import PackRecord, Standing, State
 from holdfast.repository.storage.port import ObjectMissingError, Storage, StorageError, Stored
 
 
@@ -64,7 +64,7 @@ class Survey:
         self._load_index()  # packs that have been listed since are nobody's garbage
         self.records.index.drop(self.state.condemned)
         self.marking.shun(self.state.damaged)
-        self.marking.mark(roots_of(each.point for each in self.state.standings.values()))
+        self._mark(self.state.standings.values())
 
     def follow(self, state: State) -> None:
         """Take in what has been decided since. Raises BlockMissingError."""
@@ -74,9 +74,7 @@ class Survey:
         self.records.index.drop(condemned)
         self.marking.move_from(self.numbers[name] for name in condemned & self.numbers.keys())
         self.marking.shun(state.damaged.keys() - before.damaged.keys())
-        self.marking.mark(
-            roots_of(each.point for name, each in state.standings.items() if name not in before.standings)
-        )
+        self._mark(each for name, each in state.standings.items() if each is not before.standings.get(name))
 
     def point_in_need(self) -> RestorePoint | None:
         """A point that lacks something."""
@@ -152,6 +150,15 @@ class Survey:
         for segment, plain in read_segments(self.records, pack, segments):
             if blake3(plain, key=id_key).digest() != pack.table.ids[segment].tobytes():
                 yield pack.name, pack.table.record_of(segment)
+
+    def _mark(self, standings: Iterable[Standing]) -> None:
+        """Mark what points need, and the pictures of their trials. Raises BlockMissingError."""
+        looked_at = list(standings)
+        self.marking.mark(roots_of(each.point for each in looked_at))
+        for each in looked_at:
+            if each.verification is not None and each.verification.picture is not None:
+                with suppress(DamagedError):  # for the loss of a picture no room is kept occupied
+                    self.marking.mark([bytes.fromhex(each.verification.picture)])
 
     def _uses(self) -> Iterator[PackUse]:
         """Every pack that is there, or listed, and not condemned. What is not both is of no use to any point."""
