@@ -7,7 +7,7 @@ import numpy as np
 from blake3 import blake3
 
 from holdfast.repository import KdfCost, LocalDirectory, create_repository
-from holdfast.repository.index import encode_index_object
+from holdfast.repository.index_objects import encode_index_object
 from holdfast.repository.keys import Keys
 from holdfast.repository.packs import DATA, RECORD_ROW, Pack, PackHeader, PackTable
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.repository.cache import RunFiles
-from holdfast.repository.index import Index, Listing
+from holdfast.repository.index import Index
+from holdfast.repository.index_objects import Listing
 from holdfast.repository.packs import Pack, pack_name
 from holdfast.repository.storage.port import Stored
 from tests.support.indexes import REPOSITORY, a_pack

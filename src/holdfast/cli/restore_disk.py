@@ -55,7 +55,8 @@ def disk(context: click.Context, /, reference: str, **said: Any) -> int:
     """Write one disk to a new file, or into a machine.
 
     The point is chosen by MACHINE@latest, MACHINE@latest-1, MACHINE@latest-verified, MACHINE@TIME (the newest
-    captured by then, local time unless it has a zone), MACHINE@ID or an id alone. Until a file is whole, its name ends in .partial.
+    captured by then, local time unless it has a zone), MACHINE@ID or an id alone. Until a file is whole, its name
+    ends in .partial.
     """
     common = Common.of(context)
     with stream(common) as run:

@@ -1,15 +1,9 @@
-r"""The index: which pack holds which id (docs/format.md, Index objects).
+"""The index: which pack holds which id.
 
-    header    64  magic "HFINDX\x00\x01", repository id 16, epoch u32, zeros 4, salt 32
-    sealed     n  base u64, packs u32, then per pack: name 32, size u64, epoch u32, type u8, zeros 3, salt 32, table
-
-An index object says where the records of some packs are, and which log entry its writer had read before it sent the
-first of them (its base). `Index` holds what they say as sorted runs (runs.py): some thousand entries in memory, the
-others in files. It keeps all places of an id; packs that were dropped are never among them.
+It holds what index objects (index_objects.py) say as sorted runs (runs.py): some thousand entries in memory, the others
+in files. It keeps all places of an id; packs that were dropped are never among them.
 """
 
-import os
-import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -19,15 +13,13 @@ from typing import Final, NamedTuple, TypeVar, overload
 
 import numpy as np
 from blake3 import blake3
-from cryptography.exceptions import InvalidTag
 from numpy.typing import NDArray
 
-from holdfast.core.errors import DamagedError
 from holdfast.repository.cache import RunFiles
-from holdfast.repository.keys import SALT_BYTES, Keys
+from holdfast.repository.index_objects import Listing
 from holdfast.repository.merging import Source, merge, run_of
 from holdfast.repository.nodes import ID_BYTES
-from holdfast.repository.packs import DATA, NODES, Pack, PackHeader, decode_table, nonce, pack_name
+from holdfast.repository.packs import Pack, pack_name
 from holdfast.repository.runs import MAXIMUM_ROWS, BadRunError, Run, Words, as_words
 from holdfast.repository.storage.port import Stored
 
@@ -44,12 +36,6 @@ _LIVE_RUNS: Final = 8
 _NAMES_AT_ONCE: Final = 4096
 _LISTED_AT_ONCE: Final = 4 * 1024
 """Entries that are taken in together: some 256 MiB of plain bytes, which lanes that are at work find from then on."""
-_HEADER: Final = struct.Struct("<8s16sI4x32s")
-_MAGIC: Final = b"HFINDX\x00\x01"
-_BODY: Final = struct.Struct("<QI")
-_PACK: Final = struct.Struct("<32sQIB3x32s")
-
-assert _HEADER.size == 64
 
 
 class Place(NamedTuple):
@@ -57,52 +43,6 @@ class Place(NamedTuple):
 
     pack: int
     segment: int
-
-
-def encode_index_object(keys: Keys, base: int, packs: Sequence[Pack]) -> bytes:
-    """An index object over these packs, sealed under a fresh salt."""
-    salt = os.urandom(SALT_BYTES)
-    header = _HEADER.pack(_MAGIC, keys.repository_id, keys.epoch, salt)
-    body = [_BODY.pack(base, len(packs))]
-    for pack in packs:
-        fields = (bytes.fromhex(pack.name), pack.size, pack.header.epoch, pack.header.type, pack.header.salt)
-        body += [_PACK.pack(*fields), pack.table.encode()]
-    return header + keys.sealer(b"index", keys.epoch, salt).encrypt(nonce(0), b"".join(body), header)
-
-
-class Listing(NamedTuple):
-    """What the index object of that name says: its writer's base, and the packs."""
-
-    name: str
-    base: int
-    packs: Sequence[Pack]
-
-
-def decode_index_object(keys: Keys, blob: bytes, name: str) -> Listing:
-    """Open and read an index object. Raises DamagedError naming it."""
-    damaged = DamagedError(f"{name} is damaged", hint="run `holdfast repository check`", code="object-damaged")
-    if len(blob) < _HEADER.size:
-        raise damaged
-    magic, owner, epoch, salt = _HEADER.unpack_from(blob)
-    if magic != _MAGIC or owner != keys.repository_id:
-        raise damaged
-    header, sealed = blob[: _HEADER.size], memoryview(blob)[_HEADER.size :]
-    try:
-        body = keys.sealer(b"index", epoch, salt).decrypt(nonce(0), sealed, header)
-        return Listing(name, *_decode_body(body))
-    except (InvalidTag, struct.error) as error:
-        raise damaged from error
-
-
-def _decode_body(body: bytes) -> tuple[int, list[Pack]]:
-    base, count = _BODY.unpack_from(body)
-    at = _BODY.size
-    packs = []
-    for _ in range(count):
-        name, size, epoch, kind, salt = _PACK.unpack_from(body, at)
-        table, at = decode_table(body, at + _PACK.size)
-        packs.append(Pack(name.hex(), size, PackHeader(epoch, NODES if kind == NODES else DATA, salt), table))
-    return base, packs
 
 
 class Index:

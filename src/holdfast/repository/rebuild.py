@@ -16,7 +16,7 @@ from holdfast.repository import config as configuration
 from holdfast.repository.check.listing import pack_of, sorted_out
 from holdfast.repository.check.reading import in_threads
 from holdfast.repository.check.small import is_named_by_hash
-from holdfast.repository.index import encode_index_object
+from holdfast.repository.index_objects import encode_index_object
 from holdfast.repository.log import Log
 from holdfast.repository.lost_config import ConfigurationPlan
 from holdfast.repository.packs import Pack

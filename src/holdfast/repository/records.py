@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from holdfast.core.errors import DamagedError, HoldfastError
 from holdfast.repository.cache import RunFiles
-from holdfast.repository.index import Index, Listing, decode_index_object
+from holdfast.repository.index import Index
+from holdfast.repository.index_objects import Listing, decode_index_object
 from holdfast.repository.keys import Keys
 from holdfast.repository.packs import (
     MAXIMUM_PACKED_BYTES,

@@ -25,7 +25,7 @@ from holdfast.repository.claims import Claims, Promises
 from holdfast.repository.config import Config
 from holdfast.repository.cut import Piece
 from holdfast.repository.damaged import DamagedRecords
-from holdfast.repository.index import Listing
+from holdfast.repository.index_objects import Listing
 from holdfast.repository.neighbours import Neighbours
 from holdfast.repository.nodes import ID_BYTES, leaf_ids
 from holdfast.repository.packing import NODE_RECORD_BYTES, PackBuilder

@@ -13,7 +13,8 @@ import pytest
 from holdfast.repository import MemoryStorage, Repository, merging, open_repository
 from holdfast.repository import cache as cache_module
 from holdfast.repository.cache import RunFiles, choose
-from holdfast.repository.index import Index, Listing
+from holdfast.repository.index import Index
+from holdfast.repository.index_objects import Listing
 from holdfast.repository.merging import Source, merge, run_of
 from holdfast.repository.runs import Columns, Run, counts_of
 from tests.support.disks import whole
@@ -275,7 +276,8 @@ import sys
 from pathlib import Path
 from random import Random
 from holdfast.repository.cache import RunFiles
-from holdfast.repository.index import Index, Listing
+from holdfast.repository.index import Index
+from holdfast.repository.index_objects import Listing
 from tests.support.indexes import REPOSITORY, ids_in, packs_of
 packs = packs_of(1, 60, 20)
 names = [f"index/{number}" for number in range(60)]

@@ -11,7 +11,7 @@ from holdfast.core.errors import NotFoundError
 from holdfast.core.progress import Silence
 from holdfast.repository import CheckReport, CheckScope, Journal, MemoryStorage, check_without_key, open_repository
 from holdfast.repository.check.report import Level
-from holdfast.repository.index import encode_index_object
+from holdfast.repository.index_objects import encode_index_object
 from holdfast.repository.packs import DATA
 from holdfast.repository.storage.port import Storage, StorageError, Stored
 from tests.support.disks import whole

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from holdfast.repository import merging
-from holdfast.repository.index import MEMORY_ENTRIES, Index, Listing, Place, plan_merge
+from holdfast.repository.index import MEMORY_ENTRIES, Index, Place, plan_merge
+from holdfast.repository.index_objects import Listing
 from holdfast.repository.merging import Source, merge, run_of
 from holdfast.repository.runs import MAXIMUM_ROWS, Run
 from tests.support.indexes import REPOSITORY, a_pack, ids_in, packs_of

@@ -13,7 +13,7 @@ from holdfast.core.errors import FailedError
 from holdfast.core.extents import Extent
 from holdfast.repository import MemoryStorage
 from holdfast.repository.framing import ENTRY, untwin
-from holdfast.repository.index import decode_index_object
+from holdfast.repository.index_objects import decode_index_object
 from holdfast.repository.packing import PACK_BYTES
 from holdfast.repository.packs import DATA
 from holdfast.repository.records import MAXIMUM_RECORD_BYTES

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from holdfast.repository import Layout, Repository, RunReader, plan_reads
-from holdfast.repository.index import encode_index_object
+from holdfast.repository.index_objects import encode_index_object
 from holdfast.repository.packing import BUFFER_BYTES, PackBuilder
 from holdfast.repository.packs import DATA
 from tests.support.repositories import new_repository, reopened

@@ -6,7 +6,7 @@ import pytest
 from blake3 import blake3
 
 from holdfast.repository import BlockMissingError, Repository
-from holdfast.repository.index import encode_index_object
+from holdfast.repository.index_objects import encode_index_object
 from holdfast.repository.packing import BUFFER_BYTES, PackBuilder
 from holdfast.repository.packs import DATA, NODES
 from tests.support.disks import whole

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from holdfast.repository import MemoryStorage, Repository
-from holdfast.repository.index import decode_index_object
+from holdfast.repository.index_objects import decode_index_object
 from holdfast.repository.storage.port import Bytes
 from tests.support.disks import whole
 from tests.support.repositories import SMALL_CUT, back_up_disks, check, new_repository, reopened, restored

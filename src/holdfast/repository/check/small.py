@@ -12,7 +12,7 @@ from holdfast.repository import framing
 from holdfast.repository.check.findings import Findings
 from holdfast.repository.check.listing import Listing
 from holdfast.repository.framing import ENTRY, SLOT
-from holdfast.repository.index import decode_index_object
+from holdfast.repository.index_objects import decode_index_object
 from holdfast.repository.keys import Keys
 from holdfast.repository.storage.port import ObjectMissingError, Storage, Stored
 

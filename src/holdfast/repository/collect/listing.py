@@ -5,7 +5,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from holdfast.repository.index import encode_index_object
+from holdfast.repository.index_objects import encode_index_object
 from holdfast.repository.keys import Keys
 from holdfast.repository.packs import Pack
 from holdfast.repository.storage.port import Storage

@@ -15,7 +15,7 @@ from holdfast.repository.collect.bulk import read_segments
 from holdfast.repository.collect.marking import Ids, Marking, Places, distinct, ids_in
 from holdfast.repository.collect.plan import CollectionPlan, PackUse, plan_collection
 from holdfast.repository.collect.rewriting import ReachedRecord
-from holdfast.repository.index import Listing, decode_index_object
+from holdfast.repository.index_objects import Listing, decode_index_object
 from holdfast.repository.keys import Keys
 from holdfast.repository.packs import DATA, Pack, pack_name
 from holdfast.repository.records import Records, pack_from_storage
