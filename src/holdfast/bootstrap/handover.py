@@ -24,6 +24,15 @@ class _Handover(msgspec.Struct, frozen=True, kw_only=True):
     opened: bytes
     point: str
     disks: list[str]
+    tenancy: "Tenancy | None" = None
+
+
+class Tenancy(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server must know that a machine depends on: the id of its hold, and the mount's directory."""
+
+    hold: str
+    reason: str
+    workspace: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +42,15 @@ class Taken:
     repository: repository.Repository
     point: RestorePoint
     disks: Sequence[PointDisk]
+    tenancy: Tenancy | None
 
 
 def encode(
-    settings: RepositorySettings, opened: repository.Repository, point: RestorePoint, disks: Sequence[PointDisk]
+    settings: RepositorySettings,
+    opened: repository.Repository,
+    point: RestorePoint,
+    disks: Sequence[PointDisk],
+    tenancy: Tenancy | None = None,
 ) -> bytes:
     """The message. It is as secret as the keys."""
     rate = settings.storage.bytes_per_second
@@ -47,6 +61,7 @@ def encode(
         opened=repository.hand_over(opened),
         point=point.id,
         disks=[disk.name for disk in disks],
+        tenancy=tenancy,
     )
     return msgspec.msgpack.encode(handover)
 
@@ -61,4 +76,5 @@ def decode(message: bytes) -> Taken:
     if standing is None:
         raise NotFoundError(f"point {handover.point} was purged meanwhile", code="no-such-point")
     point = standing.point
-    return Taken(repository=opened, point=point, disks=disks_to_export(point, handover.disks))
+    disks = disks_to_export(point, handover.disks)
+    return Taken(repository=opened, point=point, disks=disks, tenancy=handover.tenancy)

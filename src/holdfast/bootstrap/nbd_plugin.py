@@ -8,15 +8,19 @@ import os
 import signal
 import sys
 import threading
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import nbdkit  # provided by the interpreter inside nbdkit
 
-from holdfast.bootstrap.handover import decode
+from holdfast.bootstrap.handover import Taken, decode
 from holdfast.bootstrap.memory import forbid_core_dumps
 from holdfast.core.errors import FailedError, HoldfastError
 from holdfast.jobs.export import exported
+from holdfast.jobs.hold import held, kept
+from holdfast.platforms.nbd.attendant import FailedRead, note_failure
+from holdfast.platforms.nbd.mounts import ENDING
 from holdfast.platforms.nbd.nbdkit import answer_failure, answer_ready
 from holdfast.repository import BlockDevice
 
@@ -35,6 +39,7 @@ class _Server:
         self.conversation: Connection | None = None
         self.lasting = ExitStack()
         self.devices: dict[str, BlockDevice] = {}
+        self._workspace: Path | None = None
         self._told: set[str] = set()
         self._telling = threading.Lock()
 
@@ -44,7 +49,8 @@ class _Server:
         notes = _Notes()
         try:
             taken = decode(self.conversation.recv_bytes())
-            devices = exported(taken.repository, taken.point, taken.disks, notes)
+            self._workspace = Path(taken.tenancy.workspace) if taken.tenancy else None
+            devices = exported(taken.repository, taken.disks, _holding(taken, notes))
             self.devices = dict(self.lasting.enter_context(devices))
         except HoldfastError as error:
             answer_failure(self.conversation, error)
@@ -90,6 +96,20 @@ class _Server:
                 self._told.add(text)
                 sys.stderr.write(f"holdfast: {text}\n")
                 sys.stderr.flush()
+
+    def tell_attendant(self, device: BlockDevice, offset: int, length: int) -> None:
+        """Which read failed last: once it succeeds, the machine that waits for it can go on."""
+        if self._workspace is not None:
+            export = next(name for name, each in self.devices.items() if each is device)
+            note_failure(self._workspace, FailedRead(export=export, offset=offset, length=length))
+
+
+def _holding(taken: Taken, notes: "_Notes") -> AbstractContextManager[None]:
+    """What holds the point: for a machine that runs from it, until that is over, however often servers come and go."""
+    if taken.tenancy is None:
+        return held(taken.repository, taken.point, notes)
+    ending = Path(taken.tenancy.workspace) / ENDING
+    return kept(taken.repository, taken.point, taken.tenancy.hold, taken.tenancy.reason, ending.exists, notes)
 
 
 class _Notes:
@@ -172,6 +192,7 @@ def pread(device: BlockDevice, buffer: bytearray, offset: int, _flags: int) -> N
         device.read_into(offset, memoryview(buffer))
     except HoldfastError as error:
         _server.tell(f"bytes {offset} to {offset + len(buffer)}: {error.message}")
+        _server.tell_attendant(device, offset, len(buffer))
         nbdkit.set_error(errno.EIO)
         raise
 

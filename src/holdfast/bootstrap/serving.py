@@ -1,15 +1,20 @@
 """Wiring of what outlives the program: servers of mounts."""
 
+import os
+import stat
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
-from holdfast.bootstrap import handover
+from holdfast.bootstrap import attending, handover
 from holdfast.bootstrap.settings import RepositorySettings
-from holdfast.core.mount import Mount, MountedDisk, Terms
+from holdfast.core.mount import Mount, MountedDisk, Tenant, Terms, UnixAddress
 from holdfast.core.point import PointDisk, RestorePoint
+from holdfast.core.progress import Progress
 from holdfast.platforms.nbd import mounts
-from holdfast.platforms.nbd.mounts import Place, Started, UriOf
+from holdfast.platforms.nbd.mounts import Describe, Place, Served, Started, UriOf
 from holdfast.platforms.nbd.nbdkit import Service
 from holdfast.repository import Repository
 
@@ -25,12 +30,79 @@ def serve_nbd(
     terms: Terms,
 ) -> Started:
     """Serve these disks of a point over NBD until somebody ends it. Raises as `mounts.start` does."""
-    service = Service(plugin=_PLUGIN, message=handover.encode(settings, repository, point, disks), terms=terms)
+    message = handover.encode(settings, repository, point, disks)
+    service = Service(plugin=_PLUGIN, message=lambda _: message, terms=terms)
+    return mounts.start(base, service, _describing("nbd", settings, point, disks, terms))
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineService:
+    """Serves all disks of a point to the machine `tenant`, whose processes run as `owner` (None: as we do).
+
+    A server that dies is started again. The `socket`, which the machine's definition names, opens to its owner only.
+    """
+
+    base: Path
+    settings: RepositorySettings
+    repository: Repository
+    point: RestorePoint
+    tenant: Tenant
+    socket: Path
+    owner: tuple[int, int] | None
+
+    @property
+    def identity(self) -> str:
+        """The machine's lasting identity."""
+        return self.tenant.id
+
+    def begin(self, progress: Progress) -> Mount:
+        """Serve, whatever becomes of us, until `end`. Raises as `mounts.start` does."""
+        self._open_directory()
+        terms = Terms(address=UnixAddress(path=self.socket), tls=None, overlay=False)
+        service = Service(plugin=_PLUGIN, message=self._message, terms=terms)
+        describe = _describing("boot", self.settings, self.point, self.point.disks, terms, self.tenant)
+        started = mounts.start(self.base, service, describe, self._attend)
+        for warning in started.warnings:
+            progress.warning(warning)
+        return started.mount
+
+    def end(self) -> None:
+        """Serve no more, and hold the point no more."""
+        for mount in mounts.mounts(self.base):
+            if mount.tenant == self.tenant:
+                mounts.end(self.base, mount)
+
+    def _message(self, workspace: Path) -> bytes:
+        told = handover.Tenancy(
+            hold=UUID(self.tenant.id).hex[:16], reason=f"{self.tenant.name} runs from it", workspace=str(workspace)
+        )
+        return handover.encode(self.settings, self.repository, self.point, self.point.disks, told)
+
+    def _attend(self, served: Served) -> None:
+        if self.owner is not None:
+            os.chown(self.socket, *self.owner)
+        attending.start(served, _PLUGIN, self._message(served.workspace))
+
+    def _open_directory(self) -> None:
+        """Let the owner pass through the socket's directory, not see what else is there."""
+        place = self.socket.parent
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.owner is not None and self.owner[0] != os.geteuid():
+            place.chmod(place.stat().st_mode | stat.S_IXGRP | stat.S_IXOTH)
+
+
+def _describing(
+    kind: str,
+    settings: RepositorySettings,
+    point: RestorePoint,
+    disks: Sequence[PointDisk],
+    terms: Terms,
+    tenant: Tenant | None = None,
+) -> Describe:
     def describe(place: Place, uri_of: UriOf) -> Mount:
         return Mount(
             id=place.id,
-            kind="nbd",
+            kind=kind,
             machine=point.machine,
             machine_id=point.machine_id,
             point=point.id,
@@ -44,9 +116,15 @@ def serve_nbd(
             log=place.log,
             process=place.process,
             created_at=datetime.now(UTC),
+            tenant=tenant,
         )
 
-    return mounts.start(base, service, describe)
+    return describe
+
+
+def is_attended(base: Path, mount: Mount) -> bool:
+    """Whether a server of this mount that dies is started again."""
+    return mounts.is_attended(base / f"holdfast-{mount.id}")
 
 
 def served(base: Path) -> list[Mount]:

@@ -8,14 +8,27 @@ from typing import Any
 
 import click
 
-from holdfast.bootstrap.serving import end_serving, serve_nbd, served
+from holdfast.bootstrap.serving import end_serving, is_attended, serve_nbd, served
 from holdfast.bootstrap.settings import find_run_directory
 from holdfast.bootstrap.wiring import open_for_reading
 from holdfast.cli.common import Command, Common, Group
+from holdfast.cli.confirmation import YES
+from holdfast.cli.mount_machines import CONNECT, discard, finalize, resume
 from holdfast.cli.output import local_text, print_json, print_table, printable
 from holdfast.cli.point_choice import choose_point
+from holdfast.cli.tenants import StrandedMachine, find_stranded, mounts_of, stranded_machines
 from holdfast.core.errors import NotFoundError, RefusedError, UsageError
-from holdfast.core.mount import Certificates, ListenAddress, Mount, SharedKeys, TcpAddress, Terms, Tls, UnixAddress
+from holdfast.core.mount import (
+    Certificates,
+    ListenAddress,
+    Mount,
+    SharedKeys,
+    TcpAddress,
+    Tenant,
+    Terms,
+    Tls,
+    UnixAddress,
+)
 from holdfast.core.selection import parse_reference
 from holdfast.jobs.export import disks_to_export
 
@@ -87,40 +100,62 @@ def create(context: click.Context, /, reference: str, **said: Any) -> None:
     click.echo(f"  until `holdfast mount remove {started.mount.id}`")
 
 
-@mount.command("list", cls=Command, examples="holdfast mount list\nholdfast mount list --json")
-@click.pass_context
-def list_mounts(context: click.Context) -> None:
-    """List what is served on this host, oldest first."""
-    mounts = served(find_run_directory(os.environ))
-    if Common.of(context).json:
-        print_json(mounts)
-    else:
-        print_table(
-            ("MOUNT", "MACHINE", "POINT", "SINCE", "WRITES", "URI"), [row for each in mounts for row in _rows(each)]
-        )
+mount.add_command(finalize)
+mount.add_command(resume)
 
 
-@mount.command(cls=Command, examples="holdfast mount remove 3f2a9c41d07b\nholdfast mount remove 3f2a")
-@click.argument("prefixes", metavar="MOUNT...", nargs=-1, required=True)
+@mount.command("list", cls=Command, examples="holdfast mount list\nholdfast mount list --connect qemu:///system --json")
+@CONNECT
 @click.pass_context
-def remove(context: click.Context, prefixes: Sequence[str]) -> None:
-    """Stop serving, by the beginnings of the mounts' ids. Clients lose their connection, an overlay its writes."""
+def list_mounts(context: click.Context, uri: str | None) -> None:
+    """List what is served on this host, oldest first.
+
+    With --connect, machines that run from backup and are served by nobody here are listed too: `mount resume` them.
+    """
     base = find_run_directory(os.environ)
     mounts = served(base)
-    chosen = [_with_id(mounts, prefix) for prefix in prefixes]
-    for each in {one.id: one for one in chosen}.values():
-        end_serving(base, each)
+    stranded = stranded_machines(mounts, uri) if uri else []
     if Common.of(context).json:
-        print_json(chosen)
+        print_json([*mounts, *stranded])
+        return
+    rows = [row for each in mounts for row in _rows(each, is_attended(base, each))]
+    rows += [("-", each.machine, each.point, "-", _kept_by(each.tenant), "not served") for each in stranded]
+    print_table(("MOUNT", "MACHINE", "POINT", "SINCE", "WRITES", "URI"), rows)
 
 
-def _with_id(mounts: Sequence[Mount], prefix: str) -> Mount:
-    found = [each for each in mounts if prefix and each.id.startswith(prefix)]
-    if not found:
-        raise NotFoundError(f"there is no mount {prefix}", hint="see `holdfast mount list`", code="no-mount")
+@mount.command(cls=Command, examples="holdfast mount remove 3f2a9c41d07b\nholdfast mount remove web01-now --yes")
+@click.argument("wanted", metavar="MOUNT|MACHINE...", nargs=-1, required=True)
+@CONNECT
+@YES
+@click.pass_context
+def remove(context: click.Context, wanted: Sequence[str], uri: str | None, yes: bool) -> None:  # noqa: FBT001 - Click's
+    """Stop serving, by the beginnings of the mounts' ids. Clients lose their connection, an overlay its writes.
+
+    A machine that runs from the mount is destroyed, with all it has written, and its definition and disks are removed.
+    """
+    common, base = Common.of(context), find_run_directory(os.environ)
+    mounts = served(base)
+    chosen: dict[str, Mount | StrandedMachine] = {}
+    for each in wanted:
+        one = _only(mounts_of(mounts, each), each) or find_stranded(mounts, each, uri)
+        chosen[one.id if isinstance(one, Mount) else one.tenant.id] = one
+    for one in chosen.values():
+        if one.tenant is not None:
+            discard(one.tenant, yes=yes)
+        if isinstance(one, Mount):
+            end_serving(base, one)
+        else:
+            common.warn(
+                f"point {one.point} may still be held: see `holdfast point show`, `holdfast point hold --release`"
+            )
+    if common.json:
+        print_json(list(chosen.values()))
+
+
+def _only(found: Sequence[Mount], wanted: str) -> Mount | None:
     if len(found) > 1:
-        raise UsageError(f"{prefix} begins the ids of {len(found)} mounts", hint="write more of it", code="ambiguous")
-    return found[0]
+        raise UsageError(f"{wanted} can mean {len(found)} mounts", hint="write more of its id", code="ambiguous")
+    return found[0] if found else None
 
 
 def _address(socket: str | None, listen: str | None, tls: Tls | None) -> ListenAddress:
@@ -163,15 +198,21 @@ def _tls(certificates: Path | None, keys: Path | None) -> Tls | None:
     return None if keys is None else SharedKeys(file=keys.absolute())
 
 
-def _rows(mount: Mount) -> list[tuple[str, ...]]:
+def _kept_by(tenant: Tenant) -> str:
+    return f"kept by {tenant.name}"
+
+
+def _rows(mount: Mount, is_attended: bool) -> list[tuple[str, ...]]:  # noqa: FBT001 - a fact
+    writes = _kept_by(mount.tenant) if mount.tenant else "thrown away" if mount.writable else "refused"
+    unattended = "" if is_attended or mount.tenant is None else " (unattended: mount resume)"
     return [
         (
             mount.id,
             mount.machine,
             mount.point,
             local_text(mount.created_at),
-            "thrown away" if mount.writable else "refused",
-            disk.uri,
+            writes,
+            disk.uri + unattended,
         )
         for disk in mount.disks
     ]

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from holdfast.core.errors import UsageError
-from holdfast.core.sizes import parse_size
+from holdfast.core.sizes import parse_rate, parse_size
 
 
 class ByteSize(click.ParamType[int]):
@@ -22,6 +22,21 @@ class ByteSize(click.ParamType[int]):
         if size is None:
             self.fail(f"{value!r} is not a size; write it like 500M or 10GiB", param, ctx)
         return size
+
+
+class Rate(click.ParamType[int]):
+    """Bytes a second."""
+
+    name = "rate"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of bytes."""
+        if isinstance(value, int):
+            return value
+        rate = parse_rate(value)
+        if rate is None:
+            self.fail(f"{value!r} is not a rate; write it like 500K or 20MiB/s", param, ctx)
+        return rate
 
 
 def named_images(values: Iterable[str]) -> dict[str, Path]:

@@ -28,7 +28,10 @@ holdfast restore machine web01@latest-1 --connect qemu:///system --name lab --st
 holdfast restore machine web01@latest --connect qemu:///system --in-place --dry-run
 """
 
-_COMMANDS = [Stub("disk", "holdfast.cli.restore_disk:disk", "Write one disk to a new file, or into a machine.")]
+_COMMANDS = [
+    Stub("disk", "holdfast.cli.restore_disk:disk", "Write one disk to a new file, or into a machine."),
+    Stub("boot", "holdfast.cli.restore_boot:boot", "Run a new machine straight from a restore point."),
+]
 
 
 @click.group(cls=Group, commands=_COMMANDS)

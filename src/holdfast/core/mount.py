@@ -15,11 +15,21 @@ class MountedDisk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """A machine that runs from a mounted point, and where: the URI of its hypervisor, its identity there, its label."""
+
+    connection: str
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
     """A point that is being served.
 
     `writable` says whether a throw-away overlay takes writes. `process` is the server's, which lives as long as the
-    mount; `log` is the file where it says what it could not read.
+    mount; `log` is the file where it says what it could not read. A mount of kind `boot` has a `tenant`, for whose sake
+    a server that dies is started again.
     """
 
     id: str
@@ -35,6 +45,7 @@ class Mount:
     log: str
     process: int
     created_at: datetime
+    tenant: Tenant | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

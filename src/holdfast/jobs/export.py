@@ -1,12 +1,10 @@
 """Export: the disks of a point as block devices, for as long as somebody serves them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from holdfast.core.point import PointDisk, RestorePoint
-from holdfast.core.progress import Progress
 from holdfast.core.selection import select_disk
-from holdfast.jobs.hold import held
 from holdfast.repository import BlockDevice, Repository
 
 
@@ -19,9 +17,9 @@ def disks_to_export(point: RestorePoint, names: Sequence[str]) -> list[PointDisk
 
 @contextmanager
 def exported(
-    repository: Repository, point: RestorePoint, disks: Sequence[PointDisk], progress: Progress
+    repository: Repository, disks: Sequence[PointDisk], holding: AbstractContextManager[None]
 ) -> Iterator[Mapping[str, BlockDevice]]:
-    """The point's disks as devices, by name; the point is held until the context ends. Raises as `open_disk` does."""
-    with held(repository, point, progress):
+    """A point's disks as devices, by name; it is held by `holding` until the context ends. Raises as `open_disk`."""
+    with holding:
         repository.records.load_index()
         yield {disk.name: repository.open_device(disk.root) for disk in disks}

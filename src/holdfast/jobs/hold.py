@@ -2,7 +2,7 @@
 
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Final
@@ -57,6 +57,29 @@ def all_held(repository: Repository, points: Sequence[RestorePoint], progress: P
         if repository.log.signer.may_sign:
             with suppress(HoldfastError):  # it ends by itself
                 repository.log.append(lambda state, _now: Release(points=_standing(points, state), holds=[name]))
+
+
+@contextmanager
+def kept(
+    repository: Repository, point: RestorePoint, name: str, reason: str, is_over: Callable[[], bool], progress: Progress
+) -> Iterator[None]:
+    """Hold a point by the hold `name`, whoever made it; with the context it ends only if `is_over` then.
+
+    Whatever else ends us, the hold stays, however long. Raises NotFoundError if the point is purged by now.
+    """
+    require_not_purged(repository, point)
+    if name not in repository.state().standings[point.id].holds:
+        hold = Hold(points=[point.id], hold=name, reason=reason)
+        try:
+            repository.log.append(lambda _state, _now: hold)
+        except HoldfastError as error:
+            progress.warning(f"point {point.id} is not held: {error.message}; nobody may delete it meanwhile")
+    try:
+        yield
+    finally:
+        if is_over() and repository.log.signer.may_sign:
+            with suppress(HoldfastError):  # a person can end it
+                repository.log.append(lambda state, _now: Release(points=_standing([point], state), holds=[name]))
 
 
 def require_not_purged(repository: Repository, point: RestorePoint) -> None:

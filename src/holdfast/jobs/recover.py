@@ -108,7 +108,7 @@ def recover_machine(
     """
     began = time.monotonic()
     notes = Notes(progress)
-    with held(repository, point, notes), platform.recreate(_plan(repository, point, wanted)) as machine:
+    with held(repository, point, notes), platform.recreate(plan_machine(repository, point, wanted)) as machine:
         notes.add(machine.warnings)
         outcomes = [_fill(repository, disk, machine.disks[disk.name], notes) for disk in point.disks]
         for target in machine.disks.values():
@@ -148,7 +148,8 @@ def _fill(repository: Repository, disk: PointDisk, target: TargetDisk, progress:
     return RestoreOutcome(read_bytes=outcome.read_bytes, written_bytes=outcome.different_bytes)
 
 
-def _plan(repository: Repository, point: RestorePoint, wanted: NewMachine) -> MachinePlan:
+def plan_machine(repository: Repository, point: RestorePoint, wanted: NewMachine) -> MachinePlan:
+    """The machine that a point is to become. Raises RefusedError if the point holds disks only, NotFoundError."""
     if point.definition.xml is None:
         raise RefusedError(
             f"point {point.id} of {point.machine} holds disks only, no machine's definition",

@@ -118,6 +118,44 @@ class OverwriteResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BootResult:
+    """A machine was started from `point` of `machine`, and its disks moved home if that was wanted.
+
+    `output` and `restored_id` are its label and identity, `mount` is what serves it. `seconds` ends with its start,
+    `seconds_to_agent` counts from there.
+    """
+
+    point: str
+    machine: str
+    machine_id: str
+    output: str
+    restored_id: str
+    mount: str
+    disks: tuple[RestoredDisk, ...]
+    seconds: float
+    started: bool
+    seconds_to_agent: float | None
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HomeResult:
+    """A machine that ran from `point` needs it no more.
+
+    Its storage grew by `written_bytes`. `recorded` is the point that its next backup builds on; None if it has a newer
+    one, or none could be made.
+    """
+
+    machine: str
+    machine_id: str
+    point: str
+    recorded: str | None
+    written_bytes: int
+    seconds: float
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CopyResult:
     """A point was copied to `repository`, by comparing it with the point `built_on`, or all of it.
 

@@ -1,5 +1,6 @@
 """Switching a recovered machine on, and waiting for its guest agent."""
 
+from holdfast.core.boot import BootingMachine
 from holdfast.core.errors import FailedError, HoldfastError
 from holdfast.core.point import RestorePoint
 from holdfast.core.ports import EditableMachine, TargetMachine
@@ -19,7 +20,11 @@ def start(machine: TargetMachine | EditableMachine, name: str) -> None:
 
 
 def await_agent(
-    machine: TargetMachine | EditableMachine, name: str, timeout_s: float, point: RestorePoint, notes: Notes
+    machine: TargetMachine | EditableMachine | BootingMachine,
+    name: str,
+    timeout_s: float,
+    point: RestorePoint,
+    notes: Notes,
 ) -> float | None:
     """Seconds from the start until the guest agent answered; None, and a warning if one was to be expected."""
     notes.step("Waiting for the guest agent")

@@ -1,6 +1,7 @@
 """The data path: captures into the repository, stored disks onto targets. Knows ports, never a hypervisor."""
 
 from holdfast.mover.backup import BackupOutcome, Care, DiskOutcome, back_up
+from holdfast.mover.born import record_birth
 from holdfast.mover.copying import Common, PointThereError, copy_point, mend_point
 from holdfast.mover.difference import DifferenceOutcome, compare_disk, equalise_disk, may_differ
 from holdfast.mover.restore import RestoreOutcome, opening, restore_disk
@@ -23,5 +24,6 @@ __all__ = [
     "may_differ",
     "mend_point",
     "opening",
+    "record_birth",
     "restore_disk",
 ]

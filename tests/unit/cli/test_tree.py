@@ -40,7 +40,8 @@ def test_the_commands_of_the_contract_are_there() -> None:
         ("repository", "collect"), ("repository", "unhide"),
         ("machine", "list"), ("backup",), ("point", "list"), ("point", "show"),
         ("restore", "disk"), ("restore", "machine"), ("copy", "run"), ("copy", "status"), ("doctor",), ("completion",),
-        ("mount", "create"), ("mount", "list"), ("mount", "remove"),
+        ("mount", "create"), ("mount", "list"), ("mount", "remove"), ("mount", "finalize"), ("mount", "resume"),
+        ("restore", "boot"),
         ("file", "ls"), ("file", "cat"), ("file", "find"), ("file", "get"), ("file", "volumes"),
     }  # fmt: skip
 
@@ -49,7 +50,8 @@ def test_what_streams_says_so_even_if_it_cannot_be_parsed() -> None:
     streaming = {path for path, command in LEAVES.items() if isinstance(command, StreamCommand)}
     assert streaming == {
         ("backup",), ("repository", "check"), ("repository", "rebuild"), ("repository", "collect"),
-        ("restore", "disk"), ("restore", "machine"), ("copy", "run"), ("file", "get"),
+        ("restore", "disk"), ("restore", "machine"), ("restore", "boot"), ("mount", "finalize"), ("copy", "run"),
+        ("file", "get"),
     }  # fmt: skip
 
 

@@ -26,6 +26,11 @@ def remove_bitmap(path: Path, name: str) -> None:
     _run("bitmap", "--remove", "-f", "qcow2", str(path), name, about=path)
 
 
+def set_backing(path: Path, backing: str) -> None:
+    """Write into the header that what the image lacks is in the raw disk `backing`. Raises FailedError."""
+    _run("rebase", "-u", "-f", "qcow2", "-F", "raw", "-b", backing, str(path), about=path)
+
+
 def require_whole(path: Path) -> None:
     """See that the tables of a qcow2 image that nobody writes to make sense, and point nowhere behind its end.
 

@@ -122,7 +122,16 @@ def nvram_path(domain: ET.Element) -> Path | None:
 
 def qemu_owner(domain: ET.Element) -> tuple[int, int] | None:
     """User and group that QEMU runs as, where a live XML says so (`+uid:+gid`); None where they are not changed."""
-    label = domain.findtext("seclabel[@model='dac']/label", "")
+    return _owner(domain.findtext("seclabel[@model='dac']/label", ""))
+
+
+def qemu_label(capabilities: ET.Element) -> tuple[int, int] | None:
+    """User and group that a host runs QEMU as, unless a domain says otherwise."""
+    models = (model for model in capabilities.iterfind("host/secmodel") if model.findtext("model") == "dac")
+    return _owner(next((model.findtext("baselabel", "") for model in models), ""))
+
+
+def _owner(label: str) -> tuple[int, int] | None:
     user, _, group = label.partition(":")
     if not (user.startswith("+") and group.startswith("+")):
         return None

@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 
 import libvirt
 
+from holdfast.core.boot import BootedMachine, BootingMachine, BootPlan
 from holdfast.core.errors import NotFoundError, RefusedError, UnreachableError, UsageError
 from holdfast.core.machine import MachineInfo
 from holdfast.core.ports import (
@@ -25,7 +26,10 @@ from holdfast.core.ports import (
 )
 from holdfast.core.progress import Progress
 from holdfast.platforms.libvirt.attach import add_disk
+from holdfast.platforms.libvirt.boot import boot
+from holdfast.platforms.libvirt.booted import find_booted
 from holdfast.platforms.libvirt.calls import asking
+from holdfast.platforms.libvirt.domain_xml import parse, qemu_label
 from holdfast.platforms.libvirt.inventory import list_machines
 from holdfast.platforms.libvirt.recreate import recreate
 from holdfast.platforms.libvirt.running import capture_running
@@ -106,6 +110,30 @@ class LibvirtHost:
             captured = capture_stopped(domain, baseline, options)
         with sole_turn(name, machine_id), captured as capture:
             yield capture
+
+    def runs_machines_as(self) -> tuple[int, int] | None:
+        """QEMU's user and group, as the host's capabilities tell them."""
+        with asking(f"ask {self._uri} what it can"):
+            capabilities = parse(self._connection.getCapabilities())
+        return qemu_label(capabilities)
+
+    def boot(self, plan: BootPlan) -> AbstractContextManager[BootingMachine]:
+        """Prepare a new domain that runs from backup."""
+        refuse_distant(self._uri)
+        return boot(self._connection, plan)
+
+    def booted(self, machine: str) -> BootedMachine | None:
+        """The domain, if it runs from backup."""
+        identity = self.find(machine)
+        with asking(f"find machine {machine}", hint="see: holdfast machine list"):
+            domain = self._connection.lookupByUUIDString(identity)
+        return find_booted(domain)
+
+    def all_booted(self) -> Sequence[BootedMachine]:
+        """Every domain that does."""
+        with asking("list the machines"):
+            domains = self._connection.listAllDomains()
+        return [booted for domain in domains if (booted := find_booted(domain)) is not None]
 
     def recreate(self, plan: MachinePlan) -> AbstractContextManager[TargetMachine]:
         """Prepare files and a definition for a new domain."""

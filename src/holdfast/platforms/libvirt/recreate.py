@@ -52,7 +52,7 @@ class LibvirtTarget:
         """Define the domain. Returns its UUID."""
         with contextlib.ExitStack() as unless_defined:
             for path, content in self._files.items():
-                _write_new(path, content)
+                write_new(path, content)
                 unless_defined.callback(path.unlink, missing_ok=True)
             with asking("define the machine", hint="its disks were restored, but not as a machine; see the message"):
                 domain = self._connection.defineXML(self._rewritten.text)
@@ -74,7 +74,7 @@ class LibvirtTarget:
 @contextmanager
 def recreate(connection: Any, plan: MachinePlan) -> Iterator[LibvirtTarget]:
     """Prepare a new domain. Raises RefusedError or UsageError before anything is made."""
-    _check_name(connection, plan.name)
+    check_name(connection, plan.name)
     paths = place_disks(plan)
     directory = next(iter(paths.values())).parent
     nvram = None if plan.nvram is None else directory / f"{plan.name}-nvram.fd"
@@ -86,7 +86,7 @@ def recreate(connection: Any, plan: MachinePlan) -> Iterator[LibvirtTarget]:
         networks=plan.networks,
     )
     rewritten = rewrite(plan.definition, places)
-    _check_networks(connection, rewritten)
+    check_networks(connection, rewritten)
     for path in (*rewritten.files.values(), *(() if nvram is None else (nvram,))):
         if path.exists():
             raise RefusedError(f"{path} exists", hint="choose another name or --storage", code="exists")
@@ -129,7 +129,8 @@ def _place(disk: DiskPlan, plan: MachinePlan, original: Path | None) -> Path:
     return directory.absolute() / f"{plan.name}-{disk.name}.{disk.format}"
 
 
-def _check_name(connection: Any, name: str) -> None:
+def check_name(connection: Any, name: str) -> None:
+    """Raise RefusedError if a machine bears the name, UsageError if none can."""
     if not name or name.startswith(".") or any(character in name for character in "/\n\0"):
         raise UsageError(f"a machine cannot be called {name!r}")
     with asking("list the machines"):
@@ -137,7 +138,7 @@ def _check_name(connection: Any, name: str) -> None:
             raise RefusedError(f"a machine called {name} exists", hint="choose another --name", code="exists")
 
 
-def _check_networks(connection: Any, rewritten: Rewritten) -> None:
+def check_networks(connection: Any, rewritten: Rewritten) -> None:
     """Raise RefusedError for a network this host does not have: better now than when hours of restoring are over."""
     wanted = [
         source.get("network", "") for source in rewritten.xml.iterfind("devices/interface[@type='network']/source")
@@ -153,7 +154,8 @@ def _check_networks(connection: Any, rewritten: Rewritten) -> None:
             ) from error
 
 
-def _write_new(path: Path, content: bytes) -> None:
+def write_new(path: Path, content: bytes) -> None:
+    """A new file, durable. Raises RefusedError if the path exists, FullError, FailedError."""
     try:
         with path.open("xb") as file:
             path.chmod(0o600)

@@ -4,11 +4,13 @@ The server inherits the workspace's lock, so the kernel says whether it lives; w
 whoever starts, lists or ends a mount next.
 """
 
+import fcntl
 import os
 import select
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +25,12 @@ from holdfast.platforms.nbd.nbdkit import Service, Starting, listening, served_u
 from holdfast.platforms.workspace import NAME, Workspace, is_abandoned
 
 _STATE: Final = "mount.json"
+ENDING: Final = "ending"
+"""A file in a mount's directory that says: it is wanted no more."""
+ATTENDED: Final = "attended"
+"""A file there that an attendant keeps locked for as long as it lives."""
 _END_S: Final = 60.0
+_POLL_S: Final = 0.05
 
 UriOf = Callable[[str], str]
 Describe = Callable[["Place", UriOf], Mount]
@@ -47,17 +54,31 @@ class Started:
     warnings: Sequence[str]
 
 
-def start(base: Path, service: Service, describe: Describe) -> Started:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What it takes to go on serving a mount: where clients come in, and the lock that says that it lives."""
+
+    mount: Mount
+    workspace: Path
+    listener: socket.socket
+    lock: int
+
+
+Attend = Callable[[Served], None]
+
+
+def start(base: Path, service: Service, describe: Describe, attend: Attend | None = None) -> Started:
     """Serve until somebody ends it. `describe` tells the mount, given its place and a function from export to URI.
 
-    Raises what the plugin raises, ConflictError where somebody else listens, FailedError.
+    With `attend`, somebody is asked to see to it that it is served for as long. Raises what the plugin raises,
+    ConflictError where somebody else listens, FailedError.
     """
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
     _sweep(base)
     workspace = Workspace(base)
     try:
         with listening(service.terms.address, workspace.path / "nbd") as listener:
-            started = _start(workspace, service, listener, describe)
+            started = _start(workspace, service, listener, describe, attend)
     except BaseException:
         workspace.close()
         raise
@@ -65,12 +86,14 @@ def start(base: Path, service: Service, describe: Describe) -> Started:
     return started
 
 
-def _start(workspace: Workspace, service: Service, listener: socket.socket, describe: Describe) -> Started:
+def _start(
+    workspace: Workspace, service: Service, listener: socket.socket, describe: Describe, attend: Attend | None
+) -> Started:
     """Start the server, write down what it serves, and let it go, in this order."""
     log = workspace.path / "log"
     server = Starting(service, listener, log, workspace.lock)
     try:
-        warnings = server.hand_over(service.message)
+        warnings = server.hand_over(service.message(workspace.path))
         place = Place(
             id=workspace.path.name.partition("-")[2],
             socket=str(listener.getsockname()) if listener.family == socket.AF_UNIX else None,
@@ -78,12 +101,21 @@ def _start(workspace: Workspace, service: Service, listener: socket.socket, desc
             process=server.process,
         )
         mount = describe(place, lambda export: served_uri(listener, export, service.terms))
-        (workspace.path / _STATE).write_bytes(msgspec.json.encode(mount))
+        write_down(workspace.path, mount)
+        if attend is not None:
+            attend(Served(mount=mount, workspace=workspace.path, listener=listener, lock=workspace.lock))
         server.let_go()
     except BaseException:
         server.end()
         raise
     return Started(mount=mount, warnings=warnings)
+
+
+def write_down(workspace: Path, mount: Mount) -> None:
+    """Say what is served there, in place of what was said before."""
+    draft = workspace / f"{_STATE}.new"
+    draft.write_bytes(msgspec.json.encode(mount))
+    draft.replace(workspace / _STATE)
 
 
 def mounts(base: Path) -> list[Mount]:
@@ -98,6 +130,9 @@ def end(base: Path, mount: Mount) -> None:
     Raises DeniedError, FailedError.
     """
     workspace = base / f"holdfast-{mount.id}"
+    with suppress(OSError):
+        (workspace / ENDING).touch()
+    _await_attendant(workspace, mount)
     with suppress(ProcessLookupError):
         server = os.pidfd_open(mount.process)
         try:
@@ -111,15 +146,40 @@ def end(base: Path, mount: Mount) -> None:
     _sweep(base)
 
 
+def is_attended(workspace: Path) -> bool:
+    """Whether somebody sees to it that this mount is served."""
+    try:
+        with (workspace / ATTENDED).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _await_attendant(workspace: Path, mount: Mount) -> None:
+    """An attendant ends its server, and then itself."""
+    deadline = time.monotonic() + _END_S
+    while is_attended(workspace):
+        if time.monotonic() > deadline:
+            raise _does_not_end(mount)
+        time.sleep(_POLL_S)
+
+
 def _await_end(server: int, mount: Mount) -> None:
     ended = select.poll()
     ended.register(server, select.POLLIN)
     if not ended.poll(_END_S * 1000):
-        raise FailedError(
-            f"the server of mount {mount.id} does not end within {_END_S:.0f} s",
-            hint=f"it waits for the repository, probably; kill {mount.process} ends it at once",
-            code="not-ended",
-        )
+        raise _does_not_end(mount)
+
+
+def _does_not_end(mount: Mount) -> FailedError:
+    return FailedError(
+        f"the server of mount {mount.id} does not end within {_END_S:.0f} s",
+        hint=f"it waits for the repository, probably; kill {mount.process} ends it at once",
+        code="not-ended",
+    )
 
 
 def _described(base: Path) -> Iterator[tuple[Path, Mount]]:

@@ -15,7 +15,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -59,13 +59,13 @@ class _Answer(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """What nbdkit is to serve, and how: `plugin` is a Python file that is handed `message`.
+    """What nbdkit is to serve, and how: `plugin` is a Python file that is handed the message for a mount's directory.
 
     With an overlay there is one disk only: nbdkit has one for all exports.
     """
 
     plugin: Path
-    message: bytes
+    message: Callable[[Path], bytes]
     terms: Terms
 
 
@@ -78,7 +78,7 @@ class Starting:
         self._conversation, theirs = Pipe()
         high = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, _ABOVE_ACTIVATION) for each in (theirs.fileno(), lock)]
         try:
-            with log.open("wb") as output:
+            with log.open("ab") as output:
                 self._child = subprocess.Popen(
                     ["sh", "-c", HAND_OVER, "sh", *_command(service, high[0])],
                     stdin=listener.fileno(),
@@ -123,7 +123,7 @@ class Starting:
         except (EOFError, OSError) as error:
             raise FailedError(f"nbdkit ended: {self._complaint()}", code="not-served") from error
         self._conversation.close()
-        self._child.returncode = 0  # it is nobody's child now, and not waited for
+        self._child.returncode = 0  # it is not waited for
 
     def end(self) -> None:
         """It is not wanted any more: it gives back its hold, or is killed."""

@@ -1,0 +1,113 @@
+"""`holdfast restore boot`: run a machine straight from a restore point."""
+
+import os
+import uuid
+from typing import Any
+
+import click
+
+from holdfast.bootstrap.serving import MachineService
+from holdfast.bootstrap.settings import find_connection, find_run_directory
+from holdfast.bootstrap.wiring import connect, open_for_reading
+from holdfast.cli.common import Common
+from holdfast.cli.output import size_text
+from holdfast.cli.parameters import Rate, network_names, storage_directories
+from holdfast.cli.stream import StreamCommand, stream
+from holdfast.core.errors import NotFoundError
+from holdfast.core.mount import Tenant
+from holdfast.core.selection import parse_reference, select_point
+from holdfast.jobs.boot import boot_machine, bring_home
+from holdfast.jobs.recover import NewMachine
+from holdfast.jobs.results import BootResult, HomeResult
+
+_EXAMPLES = """
+holdfast restore boot web01@latest --connect qemu:///system --name web01-now --storage /srv/vm
+holdfast restore boot web01@latest-1 --connect qemu:///system --name look --storage /srv/vm --keep-on-backup
+"""
+
+RATE = click.option("--rate", type=Rate(), metavar="RATE", help="Move home at most so many bytes a second, like 20MiB.")
+
+
+@click.command(cls=StreamCommand, examples=_EXAMPLES)
+@click.argument("reference", metavar="MACHINE@POINT")
+@click.option("--connect", "uri", metavar="URI", help="The hypervisor to run it.  [HOLDFAST_CONNECT]")
+@click.option("--name", required=True, metavar="NEW", help="The new machine's name. Must not exist.")
+@click.option(
+    "--storage",
+    metavar="[DISK=]DIR",
+    multiple=True,
+    required=True,
+    help="The directory where the disks, or one of them, are to be in the end. Repeatable.",
+)
+@click.option("--network", metavar="OLD=NEW", multiple=True, help="Connect to another network. Repeatable.")
+@click.option("--keep-on-backup", is_flag=True, help="Leave the disks where they are until `mount finalize`.")
+@RATE
+@click.option(
+    "--agent-timeout",
+    type=click.FloatRange(min=0),
+    default=120.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the guest agent.",
+)
+@click.pass_context
+def boot(context: click.Context, /, reference: str, **said: Any) -> int:
+    """Run a new machine straight from a restore point.
+
+    It starts at once and reads what it needs from the repository; what it writes is kept in its storage. Then its disks
+    are moved home while it runs. Its identity and network addresses are its own. Interrupted while the disks are moved,
+    the machine goes on: `mount finalize` moves the rest, `mount remove` removes it again.
+    """
+    common = Common.of(context)
+    with stream(common) as run:
+        wanted = parse_reference(reference)
+        new_machine = NewMachine(
+            name=said["name"],
+            storage=storage_directories(said["storage"]),
+            networks=network_names(said["network"]),
+            start=True,
+            agent_timeout_s=said["agent_timeout"],
+        )
+        uri, settings = find_connection(said["uri"], os.environ), common.repository()
+        with open_for_reading(settings, run.warn) as repository, connect(uri) as platform:
+            point = select_point(repository.points(), wanted)
+            base, identity = find_run_directory(os.environ), str(uuid.uuid4())
+            service = MachineService(
+                base=base,
+                settings=settings,
+                repository=repository,
+                point=point,
+                tenant=Tenant(connection=uri, id=identity, name=new_machine.name),
+                socket=base / f"{identity}.nbd",
+                owner=platform.runs_machines_as(),
+            )
+            with run.watch(new_machine.name) as progress:
+                result = boot_machine(repository, point, platform, new_machine, service, progress=progress)
+            run.result(result, boot_lines(result), warnings=result.warnings)
+            if not said["keep_on_backup"]:
+                machine = platform.booted(service.identity)
+                if machine is None:
+                    raise NotFoundError(f"{new_machine.name} was removed meanwhile", code="not-on-backup")
+                with run.watch(new_machine.name) as progress:
+                    home = bring_home(repository, machine, said["rate"], service.end, progress=progress)
+                run.result(home, home_lines(home), warnings=home.warnings)
+    return run.exit_status
+
+
+def boot_lines(result: BootResult) -> list[str]:
+    """For people."""
+    lines = [
+        f"{result.output}: runs from point {result.point} of {result.machine}, started after {result.seconds:.1f} s",
+        *(f"  {disk.name}: {disk.output}" for disk in result.disks),
+    ]
+    if result.seconds_to_agent is not None:
+        lines.append(f"  guest agent answered {result.seconds_to_agent:.1f} s after the start")
+    return [*lines, f"  on backup until `holdfast mount finalize {result.output}`"]
+
+
+def home_lines(result: HomeResult) -> list[str]:
+    """For people."""
+    written = size_text(result.written_bytes)
+    return [
+        f"{result.machine}: its disks are home, {written} in {result.seconds:.1f} s; it needs the repository no more"
+    ]

@@ -1,0 +1,133 @@
+"""The definition of a machine that runs from backup. Pure.
+
+Its disks are overlays, and the chain below them is written out, so that nobody has to read it from the images: an NBD
+server of ours, whose absence QEMU bears for a while, and for longer pauses the machine instead of telling it of errors.
+What is fetched from below is kept in the overlay, so that it is asked for once.
+
+Where it came from is kept in the definition's metadata, which goes wherever the definition goes.
+"""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from holdfast.core.boot import Origin
+from holdfast.platforms.files.overlay import RECONNECT_S
+from holdfast.platforms.libvirt.domain_xml import parse
+
+NAMESPACE: Final = "urn:holdfast:boot:1"
+_ORIGIN: Final = f"{{{NAMESPACE}}}origin"
+_DISK: Final = f"{{{NAMESPACE}}}disk"
+_POLICIES: Final = {"error_policy": "stop", "rerror_policy": "stop", "copy_on_read": "on"}
+
+ET.register_namespace("holdfast", NAMESPACE)
+
+
+def run_from_backup(
+    domain: ET.Element, identity: str, origin: Origin, checkpoint: str, overlays: Mapping[str, Path]
+) -> None:
+    """Make a definition, whose disks are the `overlays` already, that of a machine that runs from backup."""
+    name = domain.find("name")
+    assert name is not None
+    _remove(domain, "uuid")
+    uuid = ET.Element("uuid")
+    uuid.text = identity
+    domain.insert(list(domain).index(name) + 1, uuid)
+    metadata = domain.find("metadata")
+    if metadata is None:
+        metadata = ET.SubElement(domain, "metadata")
+    _remove(metadata, _ORIGIN)
+    element = ET.SubElement(metadata, _ORIGIN, {**_attributes(origin), "checkpoint": checkpoint})
+    for disk in domain.iterfind("devices/disk"):
+        if (target := _target(disk)) in overlays:
+            ET.SubElement(element, _DISK, {"name": target, "file": str(overlays[target]), **_stand_on(disk, origin)})
+
+
+def read_origin(domain: ET.Element) -> Origin | None:
+    """Where a machine came from, if it runs from backup."""
+    element = domain.find(f"metadata/{_ORIGIN}")
+    if element is None:
+        return None
+    said = element.attrib
+    return Origin(
+        repository=said["repository"],
+        point=said["point"],
+        machine=said["machine"],
+        born_at=datetime.fromisoformat(said["born"]),
+        socket=Path(said["socket"]),
+    )
+
+
+def checkpoint_of(domain: ET.Element) -> str:
+    """The name of the marks in those images that were made with them."""
+    element = domain.find(f"metadata/{_ORIGIN}")
+    return "" if element is None else element.get("checkpoint", "")
+
+
+def overlays_of(domain: ET.Element) -> dict[str, Path]:
+    """The images, by disk, that were made for a machine to run from backup."""
+    return {disk.attrib["name"]: Path(disk.attrib["file"]) for disk in domain.iterfind(f"metadata/{_ORIGIN}/{_DISK}")}
+
+
+def unfinished(domain: ET.Element, origin: Origin) -> list[str]:
+    """The disks whose chains still name what is served."""
+    return [
+        _target(disk)
+        for disk in domain.iterfind("devices/disk")
+        if any(host.get("socket") == str(origin.socket) for host in disk.iterfind("backingStore//host"))
+    ]
+
+
+def like_any_other(definition: str) -> str:
+    """A definition without what only a machine that runs from backup needs."""
+    domain = parse(definition)
+    before = {disk.attrib["name"]: disk.attrib for disk in domain.iterfind(f"metadata/{_ORIGIN}/{_DISK}")}
+    for metadata in domain.findall("metadata"):
+        _remove(metadata, _ORIGIN)
+        if len(metadata) == 0:
+            domain.remove(metadata)
+    for disk in domain.iterfind("devices/disk"):
+        driver = disk.find("driver")
+        if driver is not None and (was := before.get(_target(disk))) is not None:
+            for policy in _POLICIES:
+                driver.attrib.pop(policy, None)
+                if policy in was:
+                    driver.set(policy, was[policy])
+    return ET.tostring(domain, encoding="unicode")
+
+
+def _attributes(origin: Origin) -> dict[str, str]:
+    return {
+        "repository": origin.repository,
+        "point": origin.point,
+        "machine": origin.machine,
+        "born": origin.born_at.isoformat(),
+        "socket": str(origin.socket),
+    }
+
+
+def _stand_on(disk: ET.Element, origin: Origin) -> dict[str, str]:
+    """Put what is served below a disk. Returns the policies that it had."""
+    driver = disk.find("driver")
+    assert driver is not None
+    had = {name: driver.attrib[name] for name in _POLICIES if name in driver.attrib}
+    driver.attrib.update(_POLICIES)
+    below = ET.SubElement(disk, "backingStore", type="network")
+    ET.SubElement(below, "format", type="raw")
+    source = ET.SubElement(below, "source", protocol="nbd", name=_target(disk))
+    ET.SubElement(source, "host", transport="unix", socket=str(origin.socket))
+    ET.SubElement(source, "reconnect", delay=str(RECONNECT_S))  # libvirt before 9.1 drops it
+    ET.SubElement(below, "backingStore")
+    return had
+
+
+def _target(disk: ET.Element) -> str:
+    target = disk.find("target")
+    return "" if target is None else target.get("dev", "")
+
+
+def _remove(parent: ET.Element, tag: str) -> None:
+    for child in parent.findall(tag):
+        parent.remove(child)
