@@ -64,9 +64,11 @@ class Lab:
         """Start the small guest from its kernel, with data disks. Returns when its agent answers."""
         return self._start(self._spec(name, self.image, disks, memory_mib=memory_mib, devices=devices))
 
-    def boot_from_disk(self, name: str, disks: Sequence[Path], *, firmware: Firmware = "bios") -> Guest:
+    def boot_from_disk(
+        self, name: str, disks: Sequence[Path], *, firmware: Firmware = "bios", devices: str = ""
+    ) -> Guest:
         """Start a machine from its first disk (`system_disk`). Returns when its agent answers."""
-        return self._start(self._spec(name, firmware, disks, memory_mib=256))
+        return self._start(self._spec(name, firmware, disks, memory_mib=256, devices=devices))
 
     def clone(self, name: str, disks: Sequence[Path]) -> Guest:
         """A running guest with a name, identity and data disks of its own, without booting one. For any disk sizes."""

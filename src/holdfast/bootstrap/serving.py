@@ -2,11 +2,12 @@
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from holdfast.bootstrap import attending, handover
 from holdfast.bootstrap.settings import RepositorySettings
@@ -57,7 +58,7 @@ class MachineService:
 
     def begin(self, progress: Progress) -> Mount:
         """Serve, whatever becomes of us, until `end`. Raises as `mounts.start` does."""
-        self._open_directory()
+        _open_directory(self.socket, self.owner)
         terms = Terms(address=UnixAddress(path=self.socket), tls=None, overlay=False)
         service = Service(plugin=_PLUGIN, message=self._message, terms=terms)
         describe = _describing("boot", self.settings, self.point, self.point.disks, terms, self.tenant)
@@ -83,12 +84,45 @@ class MachineService:
             os.chown(self.socket, *self.owner)
         attending.start(served, _PLUGIN, self._message(served.workspace))
 
-    def _open_directory(self) -> None:
-        """Let the owner pass through the socket's directory, not see what else is there."""
-        place = self.socket.parent
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self.owner is not None and self.owner[0] != os.geteuid():
-            place.chmod(place.stat().st_mode | stat.S_IXGRP | stat.S_IXOTH)
+
+@contextmanager
+def serve_for_trial(
+    base: Path,
+    settings: RepositorySettings,
+    repository: Repository,
+    point: RestorePoint,
+    owner: tuple[int, int] | None,
+    progress: Progress,
+) -> Iterator[Path]:
+    """Serve all disks of a point to a machine whose processes run as `owner`, at the socket that is given.
+
+    Raises as `mounts.start` does.
+    """
+    path = base / f"{uuid4()}.nbd"
+    _open_directory(path, owner)
+
+    def admit(_served: Served) -> None:
+        if owner is not None:
+            os.chown(path, *owner)
+
+    terms = Terms(address=UnixAddress(path=path), tls=None, overlay=False)
+    message = handover.encode(settings, repository, point, point.disks)
+    service = Service(plugin=_PLUGIN, message=lambda _: message, terms=terms)
+    started = mounts.start(base, service, _describing("trial", settings, point, point.disks, terms), admit)
+    try:
+        for warning in started.warnings:
+            progress.warning(warning)
+        yield path
+    finally:
+        mounts.end(base, started.mount)
+
+
+def _open_directory(socket: Path, owner: tuple[int, int] | None) -> None:
+    """Let the owner pass through the socket's directory, not see what else is there."""
+    place = socket.parent
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if owner is not None and owner[0] != os.geteuid():
+        place.chmod(place.stat().st_mode | stat.S_IXGRP | stat.S_IXOTH)
 
 
 def _describing(

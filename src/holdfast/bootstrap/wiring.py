@@ -20,10 +20,10 @@ from holdfast.bootstrap.new_secret import obtain_new_secret
 from holdfast.bootstrap.passphrase import obtain_passphrase
 from holdfast.bootstrap.remembered import remembering
 from holdfast.bootstrap.settings import RepositorySettings, StorageSettings
-from holdfast.core.boot import BootingPlatform
 from holdfast.core.errors import HoldfastError, NotFoundError
 from holdfast.core.ports import Capture, TargetDisk
 from holdfast.core.progress import Progress
+from holdfast.core.trial import TrialPlatform
 from holdfast.repository.storage.limited import LimitedStorage
 from holdfast.repository.storage.local import LocalDirectory
 from holdfast.repository.storage.patience import Patience
@@ -143,7 +143,7 @@ def check_journal(settings: StorageSettings, repository_id: str, scope: reposito
     return repository.Journal(settings.cache / repository_id / f"checked-{proof}-{place}")
 
 
-def connect(uri: str) -> AbstractContextManager[BootingPlatform]:
+def connect(uri: str) -> AbstractContextManager[TrialPlatform]:
     """Connect to the hypervisor at `uri` while the context lasts.
 
     Raises UnreachableError; RefusedError for a kind of hypervisor we do not know.

@@ -1,6 +1,7 @@
 """`holdfast point`: what can be restored, and what becomes of it."""
 
 from datetime import datetime
+from pathlib import Path
 
 import click
 
@@ -10,8 +11,9 @@ from holdfast.cli.lazy import Stub
 from holdfast.cli.output import local_text, print_facts, print_json, print_table, size_text
 from holdfast.cli.point_choice import choose_point
 from holdfast.cli.shapes import point_shape
+from holdfast.core.errors import NotFoundError
 from holdfast.core.selection import in_order, parse_reference, points_of
-from holdfast.repository import Standing
+from holdfast.repository import Repository, Standing
 
 _COMMANDS = [
     Stub("delete", "holdfast.cli.point_decisions:delete", "Move points to the trash."),
@@ -20,6 +22,7 @@ _COMMANDS = [
     Stub("hold", "holdfast.cli.point_decisions:hold", "Let nobody delete points until they are released."),
     Stub("diff", "holdfast.cli.point_diff:diff_points", "Show where the disks of two points differ."),
     Stub("lock", "holdfast.cli.point_decisions:lock", "Let nobody delete points before a time."),
+    Stub("verify", "holdfast.cli.point_verify:verify", "Prove that points can be recovered."),
 ]
 
 
@@ -58,8 +61,14 @@ def list_points(context: click.Context, machine: str | None, among: str | None) 
 
 @point.command("show", cls=Command, examples="holdfast point show web01@latest\nholdfast point show 3f2a9c --json")
 @click.argument("reference", metavar="POINT")
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the screen of its last trial there, as PNG.",
+)
 @click.pass_context
-def show_point(context: click.Context, reference: str) -> None:
+def show_point(context: click.Context, reference: str, picture: Path | None) -> None:
     """Show one restore point and its disks.
 
     POINT is MACHINE@latest, MACHINE@latest-1, MACHINE@latest-verified (the newest that was recovered on trial and found
@@ -70,6 +79,8 @@ def show_point(context: click.Context, reference: str) -> None:
     with open_for_reading(common.repository(), common.warn) as repository:
         chosen = choose_point(repository, wanted)
         standing, now = repository.log.state.standings[chosen.id], repository.log.clock()
+        if picture is not None:
+            _write_picture(repository, standing, picture)
     if common.json:
         print_json(point_shape(standing, repository.id, now))
         return
@@ -78,6 +89,16 @@ def show_point(context: click.Context, reference: str) -> None:
     headings = ("DISK", "SIZE", "FORMAT", "CAPTURE", "REASON")
     rows = [(disk.name, size_text(disk.size_bytes), disk.format, disk.capture, disk.reason) for disk in chosen.disks]
     print_table(headings, rows)
+
+
+def _write_picture(repository: Repository, standing: Standing, path: Path) -> None:
+    if standing.verification is None or standing.verification.picture is None:
+        raise NotFoundError(
+            f"no picture was kept with point {standing.point.id}",
+            hint=f"run: holdfast point verify {standing.point.id} --boot",
+            code="no-picture",
+        )
+    path.write_bytes(repository.read_blob(standing.verification.picture))
 
 
 def _row(standing: Standing, now: datetime) -> tuple[str, ...]:

@@ -123,6 +123,11 @@ def advance_text(done_bytes: int, total_bytes: int, elapsed_s: float) -> str:
     return f"{text}, {size_text(round(speed))}/s, {left_s:.0f} s left"
 
 
+def logged(machine: str) -> Progress:
+    """Lines, whatever stderr is: for several machines at once."""
+    return LogProgress(machine, _log)
+
+
 @contextmanager
 def shown_to_people(machine: str) -> Iterator[Progress]:
     """A bar if stderr is a terminal, else lines."""
@@ -132,7 +137,7 @@ def shown_to_people(machine: str) -> Iterator[Progress]:
         with progress_bar(machine) as bar:
             yield bar
     else:
-        yield LogProgress(machine, _log)
+        yield logged(machine)
 
 
 def _log(line: str) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Literal
 
 from holdfast.core.point import CaptureKind, Consistency
+from holdfast.core.verification import CheckOutcome
 
 CopyMethod = Literal["taken-over", "cut-anew"]
 """Whether records are sealed anew as they are, or disks are decoded, cut and named with the target's keys."""
@@ -76,6 +77,20 @@ class RestoreResult:
     seconds: float
     started: bool
     seconds_to_agent: float | None
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedPoint:
+    """What a point was found to be: `ok` if all `checks` are. `picture` says whether one of the screen was kept."""
+
+    point: str
+    machine: str
+    machine_id: str
+    ok: bool
+    checks: tuple[CheckOutcome, ...]
+    picture: bool
+    seconds: float
     warnings: tuple[str, ...]
 
 

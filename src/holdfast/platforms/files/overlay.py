@@ -46,6 +46,12 @@ def make_overlay(path: Path, size_bytes: int, *, holes: Sequence[Extent], bitmap
         raise
 
 
+def make_scratch_overlay(path: Path, size_bytes: int, backing: dict[str, Any]) -> None:
+    """A new image over what `backing` holds, that nobody will miss after a power cut. Raises FullError, FailedError."""
+    create_qcow2(path, size_bytes)
+    set_backing(path, "json:" + json.dumps(backing))
+
+
 def _claim(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))

@@ -42,23 +42,26 @@ class GuestAgent:
 
     def ping(self, timeout_s: float) -> None:
         """Return if the agent answers."""
-        self._ask("guest-ping", timeout_s, dict)
+        self.ask("guest-ping", timeout_s, dict)
 
     def freeze(self, timeout_s: float) -> int:
         """Flush and freeze all file systems. How many there were."""
-        return self._ask("guest-fsfreeze-freeze", timeout_s, int)
+        return self.ask("guest-fsfreeze-freeze", timeout_s, int)
 
     def thaw(self, timeout_s: float) -> int:
         """Thaw all file systems. How many were frozen until now."""
-        return self._ask("guest-fsfreeze-thaw", timeout_s, int)
+        return self.ask("guest-fsfreeze-thaw", timeout_s, int)
 
     def is_frozen(self, timeout_s: float) -> bool:
         """Whether a freeze is in force, or may be."""
-        return self._ask("guest-fsfreeze-status", timeout_s, str) != "thawed"
+        return self.ask("guest-fsfreeze-status", timeout_s, str) != "thawed"
 
-    def _ask(self, command: str, timeout_s: float, kind: type[_Answer]) -> _Answer:
-        """Raises AgentError. libvirt counts whole seconds; after a silence it first waits 5 s for an agent in step."""
-        request = json.dumps({"execute": command})
+    def ask(self, command: str, timeout_s: float, kind: type[_Answer], **arguments: Any) -> _Answer:
+        """What a command returns, which has to be of this `kind`.
+
+        Raises AgentError. libvirt counts whole seconds; after a silence it first waits 5 s for an agent in step.
+        """
+        request = json.dumps({"execute": command, **({"arguments": arguments} if arguments else {})})
         try:
             answer = libvirt_qemu.qemuAgentCommand(self._domain, request, max(1, math.ceil(timeout_s)), 0)
         except libvirt.libvirtError as error:

@@ -8,11 +8,11 @@ from typing import Literal
 
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
 
-_QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
+QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
 _MAY_STORE = {"scsi", "scsi_host", "pci", "usb"}
 
 # Namespaces that libvirt itself puts into domains keep their customary prefixes when written again.
-ET.register_namespace("qemu", _QEMU)
+ET.register_namespace("qemu", QEMU)
 ET.register_namespace("libosinfo", "http://libosinfo.org/xmlns/libvirt/domain/1.0")
 
 
@@ -170,4 +170,4 @@ def places_of(devices: Iterable[ET.Element]) -> Iterator[str]:
 
 def has_qemu_arguments(domain: ET.Element) -> bool:
     """Whether the definition hands QEMU arguments that libvirt does not understand."""
-    return domain.find(f"{{{_QEMU}}}commandline") is not None
+    return domain.find(f"{{{QEMU}}}commandline") is not None

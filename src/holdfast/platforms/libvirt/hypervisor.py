@@ -25,6 +25,7 @@ from holdfast.core.ports import (
     TargetMachine,
 )
 from holdfast.core.progress import Progress
+from holdfast.core.trial import TrialMachine, TrialPlan
 from holdfast.platforms.libvirt.attach import add_disk
 from holdfast.platforms.libvirt.boot import boot
 from holdfast.platforms.libvirt.booted import find_booted
@@ -36,6 +37,7 @@ from holdfast.platforms.libvirt.running import capture_running
 from holdfast.platforms.libvirt.sockets import refuse_distant
 from holdfast.platforms.libvirt.standing import examine, overwrite
 from holdfast.platforms.libvirt.stopped import capture_stopped
+from holdfast.platforms.libvirt.trial import memory_of, trial
 from holdfast.platforms.libvirt.turn import sole_turn
 
 _SAY_NOTHING: Final = operator.is_
@@ -121,6 +123,15 @@ class LibvirtHost:
         """Prepare a new domain that runs from backup."""
         refuse_distant(self._uri)
         return boot(self._connection, plan)
+
+    def trial(self, plan: TrialPlan) -> AbstractContextManager[TrialMachine]:
+        """Prepare a transient domain that is cut off from everything."""
+        refuse_distant(self._uri)
+        return trial(self._connection, plan)
+
+    def memory_of(self, definition: bytes) -> int:
+        """Bytes, as its definition says."""
+        return memory_of(parse(definition))
 
     def booted(self, machine: str) -> BootedMachine | None:
         """The domain, if it runs from backup."""

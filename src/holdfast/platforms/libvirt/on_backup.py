@@ -98,6 +98,17 @@ def like_any_other(definition: str) -> str:
     return ET.tostring(domain, encoding="unicode")
 
 
+def served_below(export: str, socket: Path) -> ET.Element:
+    """The chain below an overlay: a disk that is served, and nothing further."""
+    below = ET.Element("backingStore", type="network")
+    ET.SubElement(below, "format", type="raw")
+    source = ET.SubElement(below, "source", protocol="nbd", name=export)
+    ET.SubElement(source, "host", transport="unix", socket=str(socket))
+    ET.SubElement(source, "reconnect", delay=str(RECONNECT_S))  # libvirt before 9.1 drops it
+    ET.SubElement(below, "backingStore")
+    return below
+
+
 def _attributes(origin: Origin) -> dict[str, str]:
     return {
         "repository": origin.repository,
@@ -114,12 +125,7 @@ def _stand_on(disk: ET.Element, origin: Origin) -> dict[str, str]:
     assert driver is not None
     had = {name: driver.attrib[name] for name in _POLICIES if name in driver.attrib}
     driver.attrib.update(_POLICIES)
-    below = ET.SubElement(disk, "backingStore", type="network")
-    ET.SubElement(below, "format", type="raw")
-    source = ET.SubElement(below, "source", protocol="nbd", name=_target(disk))
-    ET.SubElement(source, "host", transport="unix", socket=str(origin.socket))
-    ET.SubElement(source, "reconnect", delay=str(RECONNECT_S))  # libvirt before 9.1 drops it
-    ET.SubElement(below, "backingStore")
+    disk.append(served_below(_target(disk), origin.socket))
     return had
 
 

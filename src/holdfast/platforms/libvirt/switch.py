@@ -15,10 +15,11 @@ _POLL_S = 0.1
 class Switch:
     """The switch of one domain."""
 
-    def __init__(self, domain: Any, definition: ET.Element) -> None:
+    def __init__(self, domain: Any, definition: ET.Element, started_at: float = 0.0) -> None:
+        """`started_at`, by the monotonic clock, if it is on already."""
         self._domain = domain
         self._has_agent = agent_state(definition) != "none"
-        self._started_at = 0.0
+        self._started_at = started_at
 
     def start(self) -> None:
         """Start the domain."""

@@ -1,0 +1,80 @@
+"""Recovering on trial: a machine runs from a point, cut off from everything, is looked at, and is gone again.
+
+A port is its guarantees, as in `core/ports.py`.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from holdfast.core.boot import BootingPlatform
+from holdfast.core.ports import MachinePlan
+
+
+class GuestError(Exception):
+    """The guest, or its agent, did not do what it was asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialPlan:
+    """A machine to be tried. Its disks are served at `socket`, each under its name; `scratch` takes what it writes.
+
+    `machine.storage` and `machine.networks` say nothing: it has no place of its own, and no network.
+    """
+
+    machine: MachinePlan
+    socket: Path
+    scratch: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executed:
+    """A program that ran to its end in the guest: its exit status, and what it printed."""
+
+    status: int
+    output: str
+
+
+class TrialMachine(Protocol):
+    """A machine on trial. With its context it ends, and nothing is left of it, however that ends."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What is not as it was on the original machine."""
+
+    @property
+    def has_agent(self) -> bool:
+        """Whether its definition has a channel for a guest agent."""
+
+    def start(self) -> None:
+        """Switch it on."""
+
+    def wait_for_agent(self, timeout_s: float) -> float | None:
+        """Seconds from `start` until the guest agent answered; None if it did not in time."""
+
+    def is_running(self) -> bool:
+        """Whether it has neither ended nor been paused by an error."""
+
+    def console(self) -> str:
+        """What it has printed to its first serial port so far, and what stands on its screen, if that is text."""
+
+    def screen(self) -> bytes | None:
+        """A PNG of its screen; None if it has none."""
+
+    def read(self, path: str, limit_bytes: int) -> str:
+        """The beginning of a file in the guest, through the agent. Raises GuestError."""
+
+    def run(self, command: Sequence[str], *, stdin: bytes = b"", timeout_s: float) -> Executed:
+        """Run a program in the guest, through the agent. Raises GuestError, also if it does not end in time."""
+
+
+class TrialPlatform(BootingPlatform, Protocol):
+    """A platform that can try a machine."""
+
+    def memory_of(self, definition: bytes) -> int:
+        """Bytes of memory that a machine of this definition takes."""
+
+    def trial(self, plan: TrialPlan) -> AbstractContextManager[TrialMachine]:
+        """A machine that reaches no network, no host and no disk but its own copies."""

@@ -1,0 +1,103 @@
+"""Trial: a point's machine runs cut off from everything, is looked at, and what comes out is kept with the point."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from holdfast.core.errors import HoldfastError
+from holdfast.core.point import RestorePoint
+from holdfast.core.ports import MachinePlan
+from holdfast.core.progress import Progress
+from holdfast.core.trial import TrialMachine, TrialPlan, TrialPlatform
+from holdfast.core.verification import CheckOutcome
+from holdfast.jobs.guest_checks import Expectations, boots, checks_inside, kernel_trouble
+from holdfast.jobs.notes import Notes
+from holdfast.jobs.recover import NewMachine, plan_machine
+from holdfast.jobs.results import VerifiedPoint
+from holdfast.mover import LARGEST_PICTURE_BYTES, keep_verification
+from holdfast.repository import Repository
+
+Serve = Callable[[Progress], AbstractContextManager[Path]]
+"""Serves the point's disks while the context lasts; gives the socket."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """How points are tried: `scratch` takes what their machines write."""
+
+    scratch: Path
+    expected: Expectations
+
+
+def try_point(
+    repository: Repository,
+    point: RestorePoint,
+    platform: TrialPlatform,
+    trial: Trial,
+    serve: Serve,
+    *,
+    progress: Progress,
+) -> tuple[VerifiedPoint, bytes | None]:
+    """Run the point's machine, look at it, and keep what came out. Also gives the picture (PNG), if one was taken.
+
+    That a machine does not come up is an outcome. Raises RefusedError for a point without a definition, and what
+    prevented the trial: then nothing is known of the point, and nothing is kept.
+    """
+    began = time.monotonic()
+    notes = Notes(progress)
+    plan = _machine(repository, point)
+    with (
+        serve(notes) as socket,
+        platform.trial(TrialPlan(machine=plan, socket=socket, scratch=trial.scratch)) as machine,
+    ):
+        notes.add(machine.warnings)
+        outcomes = list(_outcomes(machine, trial.expected, notes))
+        picture = machine.screen()
+    if picture is not None and len(picture) > LARGEST_PICTURE_BYTES:
+        notes.warning(f"the picture of {point.machine} is too large to be kept")
+        picture = None
+    keep_verification(repository, point, outcomes, picture, notes)
+    verified = VerifiedPoint(
+        point=point.id,
+        machine=point.machine,
+        machine_id=point.machine_id,
+        ok=all(each.ok for each in outcomes),
+        checks=tuple(outcomes),
+        picture=picture is not None,
+        seconds=round(time.monotonic() - began, 3),
+        warnings=notes.warnings,
+    )
+    return verified, picture
+
+
+def memory_for(repository: Repository, point: RestorePoint, platform: TrialPlatform) -> int:
+    """Bytes of memory that the point's machine takes. Raises RefusedError for a point without a definition."""
+    return platform.memory_of(_machine(repository, point).definition)
+
+
+def _outcomes(machine: TrialMachine, expected: Expectations, notes: Notes) -> Iterator[CheckOutcome]:
+    """Look at a machine from its start on; nothing more once it has not come up."""
+    notes.step("Starting the machine, cut off from everything")
+    try:
+        machine.start()
+    except HoldfastError as error:
+        yield CheckOutcome(name="boot", ok=False, detail=error.message)
+        return
+    notes.step("Waiting for the guest")
+    booted = boots(machine, expected)
+    yield booted
+    if booted.ok:
+        notes.step("Looking at the guest")
+        if machine.has_agent:
+            yield from checks_inside(machine, expected, notes)
+        yield kernel_trouble(machine)
+
+
+def _machine(repository: Repository, point: RestorePoint) -> MachinePlan:
+    repository.records.load_index()
+    name = f"holdfast-trial-{point.id}"
+    nowhere = NewMachine(name=name, storage={}, networks={}, start=True, agent_timeout_s=0)
+    machine = plan_machine(repository, point, nowhere)
+    return replace(machine, disks=[replace(disk, format="qcow2") for disk in machine.disks])

@@ -1,0 +1,153 @@
+"""Points of a real guest are tried: what is good is said to be good, what was broken is found, and nothing gets out."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.command import Site
+from tests.testbed.guest import Guest
+from tests.testbed.lab import Lab
+
+pytestmark = pytest.mark.guest
+
+DEVICES = "<interface type='user'><model type='virtio'/></interface><video><model type='vga'/></video>"
+NETWORK = (
+    "for module in $(cat /lib/modules/net); do insmod /lib/modules/$module 2>/dev/null; done\n"
+    "ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up; sleep 1\n"
+    "grep -qx 1 /sys/class/net/eth0/carrier || exit 9\n"
+)
+GATEWAY_ANSWERS = NETWORK + "arping -q -c 1 -w 3 -I eth0 10.0.2.2\n"
+NOBODY_ANSWERS = NETWORK + (
+    "for host in 10.0.2.2 10.0.2.3 192.168.122.1 127.1.1.1; do\n"
+    "  ! arping -q -c 1 -w 1 -I eth0 $host || exit 7\n"
+    "done\n"
+    "! nc -w 2 10.0.2.2 22 </dev/null 2>/dev/null || exit 8\n"
+    "echo nobody answers\n"
+)
+SERVICE = "ifconfig lo up; while :; do nc -l -p 8080 -e /bin/true; done 2>/run/nc.log &"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trials:
+    """Points of one guest, by what was done to it before each."""
+
+    site: Site
+    lab: Lab
+    points: dict[str, str]
+
+    def verify(self, *arguments: str | Path) -> tuple[int, dict[str, Any]]:
+        """Run it on one point. The status, and the result."""
+        done = self.site.run("point", "verify", *arguments, "--json")
+        assert done.status in {0, 1, 3}, done.err
+        (result,) = done.end["results"]
+        return done.status, result
+
+    def shown(self, name: str) -> dict[str, Any]:
+        shown: dict[str, Any] = self.site.run("point", "show", self.points[name], "--json").value
+        return shown
+
+
+def back_up(site: Site, guest: Guest) -> str:
+    guest.run("sync")
+    done = site.run("backup", guest.name, "--json")
+    assert done.status == 0, done.err
+    point: str = done.end["results"][0]["point"]
+    return point
+
+
+@pytest.fixture(scope="module")
+def trials(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trials]:
+    with tempfile.TemporaryDirectory(dir="/tmp") as run:
+        site = Site(
+            home=tmp_path_factory.mktemp("site"), environment={"HOLDFAST_CONNECT": lab.host.uri, "HOLDFAST_RUN": run}
+        )
+        site.create()
+        guest = lab.boot_from_disk("tried", [lab.system_disk("tried")], devices=DEVICES)
+        guest.run(GATEWAY_ANSWERS)
+        guest.run(f"sed -i '/^trap/i {SERVICE}' /sbin/start; grep -q 8080 /sbin/start")
+        points = {"good": back_up(site, guest)}
+        guest.run("echo 1 >/sys/fs/ext4/vda2/trigger_fs_error; sleep 1")
+        points["file system"] = back_up(site, guest)
+        guest.run("dd if=/dev/zero of=/dev/vda bs=512 count=1 conv=notrunc 2>/dev/null; sync")
+        points["boot loader"] = back_up(site, guest)
+        guest.forget()
+        yield Trials(site=site, lab=lab, points=points)
+
+
+def checks(result: dict[str, Any]) -> dict[str, bool]:
+    return {check["name"]: check["ok"] for check in result["checks"]}
+
+
+def test_a_good_point_is_proven_from_inside_and_reaches_nobody(trials: Trials, tmp_path: Path) -> None:
+    before = trials.lab.connection.listAllDomains()
+    script, picture = tmp_path / "proof.sh", tmp_path / "screen.png"
+    script.write_text(NOBODY_ANSWERS)
+    status, result = trials.verify(
+        trials.points["good"],
+        "--boot",
+        "--timeout",
+        "30",
+        "--port",
+        "8080",
+        "--service",
+        "nc",
+        "--script",
+        script,
+        "--picture",
+        picture,
+    )
+    assert (status, result["ok"]) == (0, True), result
+    assert checks(result).keys() == {"boot", "file systems", "service nc", "port 8080", "script", "console"}
+    assert next(each for each in result["checks"] if each["name"] == "script")["detail"].endswith("nobody answers")
+    assert picture.read_bytes().startswith(b"\x89PNG\r\n")
+    again = tmp_path / "again.png"
+    assert trials.site.run("point", "show", trials.points["good"], "--picture", again).status == 0
+    assert again.read_bytes() == picture.read_bytes()
+    assert trials.lab.connection.listAllDomains() == before
+    assert trials.site.run("mount", "list", "--json").value == []
+    kept = trials.shown("good")["verification"]
+    assert kept["ok"]
+    assert kept["picture"]
+    assert trials.site.run("point", "show", "tried@latest-verified", "--json").value["id"] == trials.points["good"]
+
+
+def test_several_are_tried_at_once_and_what_was_broken_is_found_in_each(trials: Trials) -> None:
+    """One that fails hurts no other."""
+    points = trials.points
+    done = trials.site.run("point", "verify", *points.values(), "--boot", "--timeout", "100", "--json")
+    assert done.status == 1
+    results = {result["point"]: result for result in done.end["results"]}
+    failed = {
+        name: {check["name"]: check["detail"] for check in results[point]["checks"] if not check["ok"]}
+        for name, point in points.items()
+    }
+    assert failed["good"] == {}
+    assert failed["file system"].keys() == {"file systems"}
+    assert "has counted 1 errors" in failed["file system"]["file systems"]
+    assert failed["boot loader"].keys() == {"boot"}
+    assert "not a bootable disk" in failed["boot loader"]["boot"]
+    assert {name: trials.shown(name)["verification"]["ok"] for name in points} == {
+        "good": True,
+        "file system": False,
+        "boot loader": False,
+    }
+
+
+def test_without_a_trial_all_that_a_point_holds_is_read_and_damage_is_named(trials: Trials, tmp_path: Path) -> None:
+    status, result = trials.verify(trials.points["good"])
+    assert (status, result["ok"]) == (0, True)
+    assert checks(result) == {"definition": True, "disk vda": True}
+    hurt = Site(home=tmp_path, environment=trials.site.environment)
+    shutil.copytree(trials.site.repository, hurt.repository)
+    largest = max((hurt.repository / "packs").rglob("*"), key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+    done = hurt.run("point", "verify", trials.points["good"], "--json")
+    assert done.status == 1
+    assert not checks(done.end["results"][0])["disk vda"]
