@@ -66,6 +66,10 @@ class FileSystem(Protocol):
         """Why it may show less than its guest would, if so."""
 
     @property
+    def ignores_case(self) -> bool:
+        """Whether names are found in whichever case they are asked for."""
+
+    @property
     def root(self) -> Node:
         """Its top directory."""
 

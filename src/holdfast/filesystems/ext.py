@@ -52,6 +52,7 @@ class Ext:
     """A file system of the family. Nodes are numbers of inodes."""
 
     root = _ROOT
+    ignores_case = False
 
     def __init__(self, volume: Source) -> None:
         """Raises BrokenError, UnsupportedError."""

@@ -4,6 +4,7 @@
 first byte of a disk.
 """
 
+import codecs
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -25,21 +26,23 @@ _REASONS: Final[dict[type[Exception], wire.Reason]] = {
     MemoryError: "too-large",
 }
 
+_CODECS: Final = ("ascii", "cp437", "latin-1", "unicode-escape", "utf-8", "utf-16-le", "utf-16-be", "utf-16")
+
 
 class Reader:
     """The answers. `need` fetches bytes of a disk."""
 
     def __init__(self, need: Callable[[int, int, int], bytes]) -> None:
         self._need = need
-        self._tree: Tree | None = None
+        self._tree: Tree | Exception = MissingError("nothing is open")
         self._runs = lru_cache(16)(self._read_runs)
 
-    def answer(self, question: wire.Question) -> wire.Answer:
-        """One answer; a failure is one too."""
+    def answer(self, question: wire.Question) -> bytes:
+        """One answer, as it is sent; a failure is one too."""
         try:
-            return self._answer(question)
+            return msgspec.msgpack.encode(self._answer(question))
         except Exception as error:  # noqa: BLE001 - the parsers of hostile bytes raise anything
-            return wire.Failed(_REASONS.get(type(error), "broken"), told(error))
+            return msgspec.msgpack.encode(wire.Failed(_REASONS.get(type(error), "broken"), told(error)))
 
     def _answer(self, question: wire.Question) -> wire.Answer:
         match question:
@@ -62,24 +65,30 @@ class Reader:
     def _open(self, question: wire.Open) -> wire.Opened:
         disks = {each.name: Disk(number, each.size, self._need) for number, each in enumerate(question.disks)}
         volumes = find_volumes(disks, question.keys)
-        self._tree = compose(volumes, question.volume)
+        try:
+            self._tree = compose(volumes, question.volume)
+        except (MissingError, UnsupportedError) as error:  # the volumes can be told all the same
+            self._tree = error
+            return wire.Opened([_described(volume, []) for volume in volumes], [])
         places: dict[str, list[str]] = {}
         for path, (volume, _) in self._tree.mounts.at.items():
             places.setdefault(volume.name, []).append("/" + b"/".join(path).decode(errors="replace"))
         found = [_described(volume, places.get(volume.name, [])) for volume in volumes]
         return wire.Opened(found, list(self._tree.mounts.notes))
 
+    def _shown(self) -> Tree:
+        if isinstance(self._tree, Exception):
+            raise self._tree
+        return self._tree
+
     def _at(self, path: bytes, *, follow: bool = False) -> Place:
-        if self._tree is None:
-            raise MissingError("nothing is open")
-        return self._tree.find(path, follow=follow)
+        return self._shown().find(path, follow=follow)
 
     def _list(self, question: wire.List) -> wire.Listing:
-        assert self._tree is not None
         place = self._at(question.path)
-        if self._tree.attributes(place).kind != "dir":
+        if self._shown().attributes(place).kind != "dir":
             raise MissingError(f"{question.path.decode(errors='replace')} is no directory")
-        wanted = islice(self._tree.entries(place), question.skip, question.skip + wire.ENTRIES_AT_ONCE + 1)
+        wanted = islice(self._shown().entries(place), question.skip, question.skip + wire.ENTRIES_AT_ONCE + 1)
         entries = [
             wire.Entry(path=_joined(each), kind=kind) if kind and not question.attributes else self._seen(each)
             for each, kind in wanted
@@ -95,8 +104,7 @@ class Reader:
             return wire.Entry(path=_joined(place), kind="other", problem=told(error))
 
     def _entry(self, place: Place) -> wire.Entry:
-        assert self._tree is not None
-        found = self._tree.attributes(place)
+        found = self._shown().attributes(place)
         return wire.Entry(
             path=_joined(place),
             kind=found.kind,
@@ -168,10 +176,17 @@ def _questions(channel: wire.Channel) -> Iterator[wire.Question]:
         yield msgspec.msgpack.decode(message, type=wire.Question)
 
 
+def _load_codecs() -> None:
+    """Python loads them when they are first used, and then it is too late."""
+    for name in _CODECS:
+        codecs.lookup(name)
+
+
 def main() -> None:
     """Serve the socket whose descriptor is the first argument."""
     channel = wire.Channel(socket.socket(fileno=int(sys.argv[1])))
     with_keys = channel.receive() == b"keys"
+    _load_codecs()
     sandbox.enter(with_keys=with_keys)
 
     def need(disk: int, offset: int, length: int) -> bytes:
@@ -184,7 +199,7 @@ def main() -> None:
     reader = Reader(need)
     channel.send(b"ready")
     for question in _questions(channel):
-        channel.send(msgspec.msgpack.encode(reader.answer(question)))
+        channel.send(reader.answer(question))
 
 
 if __name__ == "__main__":

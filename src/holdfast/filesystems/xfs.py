@@ -51,6 +51,7 @@ class Xfs:
 
     name = "xfs"
     doubt = None
+    ignores_case = False
 
     def __init__(self, volume: Source) -> None:
         """Raises BrokenError, UnsupportedError."""
