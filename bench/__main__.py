@@ -23,6 +23,7 @@ from bench.against_peers import against_peers
 from bench.figures import TARGETS, Figure, Measurement
 from bench.fleet import whole_fleet
 from bench.freeze import freezes
+from bench.in_place import in_place
 from bench.increments import small_against_huge
 from bench.index import index_of_many_segments
 from bench.keyless import keyless_check
@@ -56,6 +57,7 @@ MEASUREMENTS = (
     thousandth,
     random_reads,
     replicas,
+    in_place,
 )
 LONG: tuple[Measurement, ...] = (whole_fleet, index_of_many_segments, pruning)
 """What takes more than minutes, or gigabytes that are kept."""

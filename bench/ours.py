@@ -30,12 +30,16 @@ class Copied:
 
 @dataclass(frozen=True, slots=True)
 class Holdfast:
-    """A repository with a cache of its own; both vanish with their home, unless the repository is at a `url`."""
+    """A repository with a cache of its own; both vanish with their home, unless the repository is at a `url`.
+
+    It is opened with a passphrase, which takes a second, or with a key file.
+    """
 
     program: Path
     home: Path
     url: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    key_file: Path | None = None
 
     def create(self, *options: str | Path) -> None:
         self._run("repository", "create", *options)
@@ -61,6 +65,12 @@ class Holdfast:
     def restore_disk(self, point: str, directory: Path) -> tuple[Done, Path]:
         output = directory / "disk.raw"
         return self._stream("restore", "disk", point, "--disk", _DISK, "--output", output), output
+
+    def restore_machine(self, uri: str, point: str, name: str, storage: Path) -> Done:
+        return self._stream("restore", "machine", point, "--connect", uri, "--name", name, "--storage", storage)
+
+    def bring_back(self, uri: str, point: str) -> Done:
+        return self._stream("restore", "machine", point, "--connect", uri, "--in-place")
 
     def keep(self, name: str, image: Path) -> Timing:
         return self.back_up_image(name, image).timing
@@ -102,7 +112,7 @@ class Holdfast:
     def _run(self, *arguments: str | Path, **more: str) -> Timing:
         environment = {
             "HOLDFAST_REPOSITORY": self.repository,
-            "HOLDFAST_PASSPHRASE": "bench",
+            **({"HOLDFAST_KEY_FILE": str(self.key_file)} if self.key_file else {"HOLDFAST_PASSPHRASE": "bench"}),
             "XDG_CACHE_HOME": str(self.home / "cache"),
             **self.environment,
             **more,

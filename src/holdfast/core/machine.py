@@ -1,5 +1,6 @@
 """A machine as a platform shows it: identity, state and disks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,3 +29,18 @@ class MachineInfo:
     state: MachineState
     agent: bool
     disks: tuple[DiskInfo, ...]
+
+
+DiskBus = Literal["virtio", "scsi", "sata", "ide"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineShape:
+    """What another hypervisor must know to make a machine like this one. Buses are by disk, networks by name."""
+
+    name: str
+    cpus: int
+    memory_mib: int
+    efi: bool
+    buses: Mapping[str, DiskBus]
+    networks: tuple[str, ...]

@@ -43,7 +43,7 @@ def recover_disk(
     notes = Notes(progress)
     try:
         with held(repository, point, notes):
-            outcome = _fill(repository, disk, target, notes)
+            outcome = fill(repository, disk, target, notes)
             target.finish()
     except BaseException:
         target.abandon()
@@ -79,7 +79,7 @@ def add_disk(
     began = time.monotonic()
     notes = Notes(progress)
     with held(repository, point, notes), prepared as added:
-        outcome = _fill(repository, disk, added.target, notes)
+        outcome = fill(repository, disk, added.target, notes)
         added.target.finish()
         name = added.attach()
     return RestoreResult(
@@ -110,7 +110,7 @@ def recover_machine(
     notes = Notes(progress)
     with held(repository, point, notes), platform.recreate(plan_machine(repository, point, wanted)) as machine:
         notes.add(machine.warnings)
-        outcomes = [_fill(repository, disk, machine.disks[disk.name], notes) for disk in point.disks]
+        outcomes = [fill(repository, disk, machine.disks[disk.name], notes) for disk in point.disks]
         for target in machine.disks.values():
             target.finish()
         notes.step("Defining the machine")
@@ -138,7 +138,7 @@ def recover_machine(
     )
 
 
-def _fill(repository: Repository, disk: PointDisk, target: TargetDisk, progress: Progress) -> RestoreOutcome:
+def fill(repository: Repository, disk: PointDisk, target: TargetDisk, progress: Progress) -> RestoreOutcome:
     """Write a disk, or what an earlier try left out of it."""
     if target.left_over is None:
         return restore_disk(repository, disk, target, progress=progress)
