@@ -6,7 +6,7 @@ One device, and profiles that keep whole copies on it. Subvolumes are directorie
 import struct
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +15,7 @@ from dissect.btrfs import Btrfs as Parsed
 from dissect.btrfs.c_btrfs import c_btrfs
 from dissect.util.compression import lzo
 
+from holdfast.core.extents import Extent
 from holdfast.filesystems.contents import Attributes, Kind, Named, Run, in_order, kind_of, read_runs
 from holdfast.filesystems.errors import BrokenError, MissingError, UnsupportedError
 from holdfast.filesystems.source import Source, SourceFile
@@ -125,6 +126,9 @@ class Btrfs:
                 found[name] = bytes(data[at + 30 + name_bytes :][:value_bytes])
                 at += 30 + name_bytes + value_bytes
         return {name: value for name, value in found.items() if not name.startswith("btrfs.")}
+
+    def touched(self, extents: Sequence[Extent]) -> None:
+        """Not told."""
 
     def _items(self, node: Node, kind: int) -> Iterator[memoryview]:
         for _, data in self._items_with_keys(node, kind):

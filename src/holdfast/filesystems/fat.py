@@ -2,10 +2,11 @@
 
 import stat
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from holdfast.core.extents import Extent
 from holdfast.filesystems.clusters import Clusters, nanoseconds
 from holdfast.filesystems.contents import Attributes, Named, Run, in_order, read_runs
 from holdfast.filesystems.errors import BrokenError
@@ -95,6 +96,9 @@ class Fat:
         """None."""
         del node
         return {}
+
+    def touched(self, extents: Sequence[Extent]) -> None:
+        """Not told."""
 
     def _read_runs(self, node: Node) -> list[Run]:
         runs = list(self._clusters.runs(node.cluster)) if node.size else []

@@ -125,6 +125,22 @@ class Inspection:
         """Extended attributes."""
         return self._ask(wire.Attributes(path), wire.Extended).attributes
 
+    def touched(self, ranges: Sequence[tuple[int, int, int]]) -> dict[tuple[str, int], bytes] | None:
+        """Digests of the inodes that lie in these ranges of the disks, by volume and number; None if that is not told.
+
+        A range is (disk, start, end).
+        """
+        found: dict[tuple[str, int], bytes] = {}
+        told = 0
+        while True:
+            inodes = self._ask(wire.Touched(list(ranges), told), wire.Inodes)
+            if inodes.inodes is None:
+                return None
+            found |= {(each.volume, each.number): each.digest for each in inodes.inodes}
+            told += len(inodes.inodes)
+            if not inodes.more or not inodes.inodes:
+                return found
+
     def close(self) -> None:
         """End the reader. May be called twice."""
         self._end.close()

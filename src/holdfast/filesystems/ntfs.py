@@ -1,13 +1,14 @@
 """NTFS, parsed by dissect; which bytes are a file's, and which are not to be shown as if they were, is decided here."""
 
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from dissect.ntfs import NTFS
 from dissect.ntfs.c_ntfs import ATTRIBUTE_TYPE_CODE, FILE_NAME_DOS
 from dissect.ntfs.util import segment_reference
 
+from holdfast.core.extents import Extent
 from holdfast.filesystems.contents import Attributes, Named, Run, in_order, read_runs
 from holdfast.filesystems.errors import BrokenError, UnsupportedError
 from holdfast.filesystems.source import Source, SourceFile
@@ -101,6 +102,9 @@ class Ntfs:
             if name and streams.size() <= _LARGEST_STREAM:
                 found[f"user.{name}"] = bytes(streams.open().read())
         return found
+
+    def touched(self, extents: Sequence[Extent]) -> None:
+        """Not told."""
 
     def _record(self, node: int) -> Any:
         return self._ntfs.mft.get(node)

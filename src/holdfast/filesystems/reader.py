@@ -7,14 +7,17 @@ first byte of a disk.
 import codecs
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from hashlib import blake2b
 from itertools import islice
 from typing import Final
 
 import msgspec
 
+from holdfast.core.extents import Extent, intersect, normalise
 from holdfast.filesystems import sandbox, wire
+from holdfast.filesystems.contents import Kind
 from holdfast.filesystems.errors import BrokenError, MissingError, UnsupportedError
 from holdfast.filesystems.source import Disk
 from holdfast.filesystems.tree import Place, Tree, compose, files_of
@@ -36,6 +39,7 @@ class Reader:
         self._need = need
         self._tree: Tree | Exception = MissingError("nothing is open")
         self._runs = lru_cache(16)(self._read_runs)
+        self._inodes: list[wire.Inode] | None = None
 
     def answer(self, question: wire.Question) -> bytes:
         """One answer, as it is sent; a failure is one too."""
@@ -45,22 +49,24 @@ class Reader:
             return msgspec.msgpack.encode(wire.Failed(_REASONS.get(type(error), "broken"), told(error)))
 
     def _answer(self, question: wire.Question) -> wire.Answer:
+        answer: wire.Answer
         match question:
             case wire.Open():
-                return self._open(question)
+                answer = self._open(question)
             case wire.List():
-                return self._list(question)
+                answer = self._list(question)
             case wire.Look():
-                return self._entry(self._at(question.path, follow=question.follow))
+                answer = self._entry(self._at(question.path, follow=question.follow))
             case wire.Runs():
-                return self._placed(question)
+                answer = self._placed(question)
             case wire.Read():
-                place = self._at(question.path)
-                length = min(question.length, wire.READ_AT_ONCE)
-                return wire.Bytes(files_of(place).read(place.node, question.offset, length))
+                answer = self._content(question)
+            case wire.Touched():
+                answer = self._touched(question)
             case wire.Attributes():
                 place = self._at(question.path)
-                return wire.Extended(dict(files_of(place).xattrs(place.node)) if place.volume else {})
+                answer = wire.Extended(dict(files_of(place).xattrs(place.node)) if place.volume else {})
+        return answer
 
     def _open(self, question: wire.Open) -> wire.Opened:
         disks = {each.name: Disk(number, each.size, self._need) for number, each in enumerate(question.disks)}
@@ -81,6 +87,11 @@ class Reader:
             raise self._tree
         return self._tree
 
+    def _content(self, question: wire.Read) -> wire.Bytes:
+        place = self._at(question.path)
+        length = min(question.length, wire.READ_AT_ONCE)
+        return wire.Bytes(files_of(place).read(place.node, question.offset, length))
+
     def _at(self, path: bytes, *, follow: bool = False) -> Place:
         return self._shown().find(path, follow=follow)
 
@@ -90,8 +101,7 @@ class Reader:
             raise MissingError(f"{question.path.decode(errors='replace')} is no directory")
         wanted = islice(self._shown().entries(place), question.skip, question.skip + wire.ENTRIES_AT_ONCE + 1)
         entries = [
-            wire.Entry(path=_joined(each), kind=kind) if kind and not question.attributes else self._seen(each)
-            for each, kind in wanted
+            _named(each, kind) if kind and not question.attributes else self._seen(each) for each, kind in wanted
         ]
         more = len(entries) > wire.ENTRIES_AT_ONCE
         return wire.Listing(entries[: wire.ENTRIES_AT_ONCE], more)
@@ -127,6 +137,23 @@ class Reader:
         some = runs[question.skip : question.skip + wire.RUNS_AT_ONCE]
         return wire.Placed(some, more=question.skip + len(some) < len(runs))
 
+    def _touched(self, question: wire.Touched) -> wire.Inodes:
+        if not question.skip:
+            self._inodes = self._find_touched(question.ranges)
+        if self._inodes is None:
+            return wire.Inodes(None, more=False)
+        some = self._inodes[question.skip : question.skip + wire.RUNS_AT_ONCE]
+        return wire.Inodes(some, more=question.skip + len(some) < len(self._inodes))
+
+    def _find_touched(self, ranges: Sequence[tuple[int, int, int]]) -> list[wire.Inode] | None:
+        found: list[wire.Inode] = []
+        for volume in {volume.name: volume for volume, _ in self._shown().mounts.at.values()}.values():
+            inodes = _touched_in(volume, ranges)
+            if inodes is None:
+                return None
+            found += inodes
+        return found
+
     def _read_runs(self, path: bytes) -> list[wire.FileRun] | None:
         place = self._at(path)
         runs = files_of(place).runs(place.node)
@@ -161,6 +188,29 @@ def _described(volume: Volume, mounted_at: list[str]) -> wire.VolumeFound:
         reason=volume.reason,
         doubt=files.doubt if files else None,
     )
+
+
+def _named(place: Place, kind: Kind) -> wire.Entry:
+    number = place.node if isinstance(place.node, int) else 0
+    return wire.Entry(path=_joined(place), kind=kind, volume=place.volume.name if place.volume else "", number=number)
+
+
+def _touched_in(volume: Volume, ranges: Sequence[tuple[int, int, int]]) -> list[wire.Inode] | None:
+    """The inodes of one volume in these ranges of the disks."""
+    places = volume.source.places(0, volume.source.size) if volume.source else None
+    if places is None or volume.files is None:
+        return None
+    extents: list[Extent] = []
+    behind = 0
+    for disk, offset, length in places:
+        mine = normalise(Extent(start, end) for number, start, end in ranges if number == disk)
+        held = intersect(mine, [Extent(offset, offset + length)])
+        extents += [Extent(start - offset + behind, end - offset + behind) for start, end in held]
+        behind += length
+    found = volume.files.touched(normalise(extents))
+    if found is None:
+        return None
+    return [wire.Inode(volume.name, number, blake2b(raw, digest_size=8).digest()) for number, raw in found]
 
 
 def _joined(place: Place) -> bytes:

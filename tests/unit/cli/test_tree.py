@@ -42,7 +42,7 @@ def test_the_commands_of_the_contract_are_there() -> None:
         ("restore", "disk"), ("restore", "machine"), ("copy", "run"), ("copy", "status"), ("doctor",), ("completion",),
         ("mount", "create"), ("mount", "list"), ("mount", "remove"), ("mount", "finalize"), ("mount", "resume"),
         ("restore", "boot"),
-        ("file", "ls"), ("file", "cat"), ("file", "find"), ("file", "get"), ("file", "volumes"),
+        ("file", "diff"), ("file", "ls"), ("file", "cat"), ("file", "find"), ("file", "get"), ("file", "volumes"),
     }  # fmt: skip
 
 
