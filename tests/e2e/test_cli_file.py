@@ -90,7 +90,7 @@ def test_what_changed_is_told_from_changed_inodes(tmp_path: Path) -> None:
     site.back_up("web01", image)
     (tmp_path / "new").write_text("new")
     commands = tmp_path / "commands"
-    commands.write_text(f"sif etc/passwd mode 0100600\nrm etc/empty\nwrite {tmp_path / 'new'} home/new\n")
+    commands.write_text(f"sif etc/passwd mode 0100600\nrm etc/empty\ncd home\nwrite {tmp_path / 'new'} new\n")
     run("debugfs", "-w", "-f", commands, image)
     site.back_up("web01", image)
     found = site.run("file", "diff", "web01@latest-1:/", "web01@latest", "--json").value

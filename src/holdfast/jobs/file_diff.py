@@ -133,6 +133,10 @@ class _Comparison:
             return before != after or self._old.read(old.path, 0, old.size) != self._new.read(new.path, 0, new.size)
         return before != after or any(self._has_changed(run) for run in after)
 
+    def _lies_in_changes(self, directory: Entry) -> bool:
+        """Whether a directory's own blocks changed: every system then changes its inode too, but not every tool."""
+        return any(self._has_changed(run) for run in self._new.runs(directory.path, None) or ())
+
     def _has_changed(self, run: FileRun) -> bool:
         if run.disk is None:
             return False
@@ -140,7 +144,7 @@ class _Comparison:
 
     def _below(self, old: Entry, new: Entry) -> Iterator[FileChange]:
         after = self._entries(self._new, new.path)
-        same = old.path == new.path and not self._may_differ(old, new)
+        same = old.path == new.path and not self._may_differ(old, new) and not self._lies_in_changes(new)
         before = after if same else self._entries(self._old, old.path)
         for name in sorted(before.keys() | after.keys()):
             if name not in after:
