@@ -31,6 +31,7 @@ from bench.marking import marking_speed
 from bench.measure import WrongBytesError, say
 from bench.pruning import pruning
 from bench.random_reads import random_reads
+from bench.recover import recovery
 from bench.replicas import replicas
 from bench.same_again import same_again
 from bench.scattered import stored_for_scattered_writes
@@ -56,6 +57,7 @@ MEASUREMENTS = (
     marking_speed,
     thousandth,
     random_reads,
+    recovery,
     replicas,
     in_place,
 )

@@ -61,6 +61,10 @@ TARGETS = {
     "random_read.iops_1000_points_vs_10": Target(unit="ratio", better="higher", goal=0.9),
     "random_read.iops": Target(unit="1/s", better="higher"),
     "random_read.first_byte_ms": Target(unit="ms", better="lower"),
+    "recover.seconds_to_agent_vs_local_boot": Target(unit="ratio", better="lower", goal=1.25),
+    "recover.boot_bytes_read": Target(unit="B", better="lower"),
+    "recover.read_p99_ms": Target(unit="ms", better="lower"),
+    "recover.iops_vs_local": Target(unit="ratio", better="higher"),
     "freeze.median_ms": Target(unit="ms", better="lower"),
     "freeze.max_ms": Target(unit="ms", better="lower"),
 }

@@ -81,6 +81,29 @@ class Holdfast:
     def size_bytes(self) -> int:
         return size_of_tree(self.home / "repository")
 
+    def boot_machine(self, uri: str, point: str, name: str, storage: Path) -> dict[str, Any]:
+        """Run a point as a machine, and leave it on backup."""
+        where = ("--connect", uri, "--name", name, "--storage", storage, "--keep-on-backup")
+        return self._stream("restore", "boot", point, *where).result
+
+    def remove_mount(self, mount: str) -> None:
+        """With the machine that runs from it, if there is one."""
+        self._run("mount", "remove", mount, "--yes")
+
+    def fetched_bytes(self, mount: str) -> int:
+        """What a mount's server has read until now, its own program included."""
+        mounts = json.loads(self._run("mount", "list").output)
+        (process,) = [each["process"] for each in mounts if each["id"] == mount]
+        counted = Path(f"/proc/{process}/io").read_text().split()
+        return int(counted[counted.index("rchar:") + 1])
+
+    def fetched_when_idle(self, point: str) -> int:
+        """What a server reads before anybody asks it for anything."""
+        mount = json.loads(self._run("mount", "create", point, "--nbd").output)["id"]
+        fetched = self.fetched_bytes(mount)
+        self.remove_mount(mount)
+        return fetched
+
     def unlock(self) -> Timing:
         """The least that needs the key; what there is beside it is read too."""
         return self._run("repository", "info")
