@@ -68,7 +68,7 @@ def latency_of(guest: Guest) -> Iterator[Callable[[], Latency]]:
 
 
 def _percentile(bounds: Sequence[int], bins: Sequence[int], share: float) -> int:
-    """The upper bound of the bin in which that share of all lies; the last bin has none, and counts as the one below."""
+    """The upper bound of the bin in which that share of all lies; the last bin counts as the one below."""
     reached = list(accumulate(bins))
     return bounds[min(bisect_left(reached, share * reached[-1]), len(bounds) - 1)]
 
