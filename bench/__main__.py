@@ -21,6 +21,7 @@ from pathlib import Path
 from bench.against_export import full_of_a_guest
 from bench.against_peers import against_peers
 from bench.figures import TARGETS, Figure, Measurement
+from bench.files import files
 from bench.fleet import whole_fleet
 from bench.freeze import freezes
 from bench.in_place import in_place
@@ -58,6 +59,7 @@ MEASUREMENTS = (
     thousandth,
     random_reads,
     recovery,
+    files,
     replicas,
     in_place,
 )

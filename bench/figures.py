@@ -65,6 +65,8 @@ TARGETS = {
     "recover.boot_bytes_read": Target(unit="B", better="lower"),
     "recover.read_p99_ms": Target(unit="ms", better="lower"),
     "recover.iops_vs_local": Target(unit="ratio", better="higher"),
+    "files.first_listing_s": Target(unit="s", better="lower", goal=2.0),
+    "files.get_1gib_vs_plain_copy": Target(unit="ratio", better="lower"),
     "freeze.median_ms": Target(unit="ms", better="lower"),
     "freeze.max_ms": Target(unit="ms", better="lower"),
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.measure import RunError, Timing, run, size_of_tree
+from bench.measure import RunError, Timing, run, size_of_tree, synced
 
 _DONE, _DONE_WITH_WARNINGS = 0, 3
 _DISK = "vda"  # what libvirt calls a guest's first disk; images take the same name here
@@ -75,6 +75,15 @@ class Holdfast:
     def keep(self, name: str, image: Path) -> Timing:
         return self.back_up_image(name, image).timing
 
+    def list_files(self, where: str) -> Timing:
+        """A folder of a point; the listing is the output."""
+        return self._run("file", "ls", where)
+
+    def get_file(self, where: str, output: Path) -> Timing:
+        """A file of a point, synced."""
+        command: list[str | Path] = [self.program, "file", "get", where, "--output", output, "--json"]
+        return run(synced(command, output.parent), environment=self._environment())
+
     def stored_bytes(self) -> int:
         return self.size_bytes()
 
@@ -125,6 +134,14 @@ class Holdfast:
         """Where it is."""
         return self.url or str(self.home / "repository")
 
+    def _environment(self) -> dict[str, str]:
+        return {
+            "HOLDFAST_REPOSITORY": self.repository,
+            **({"HOLDFAST_KEY_FILE": str(self.key_file)} if self.key_file else {"HOLDFAST_PASSPHRASE": "bench"}),
+            "XDG_CACHE_HOME": str(self.home / "cache"),
+            **self.environment,
+        }
+
     def _stream(self, *arguments: str | Path) -> Done:
         timing = self._run(*arguments)
         end = _end(timing)
@@ -133,13 +150,7 @@ class Holdfast:
         return Done(timing=timing, result=end["results"][0])
 
     def _run(self, *arguments: str | Path, **more: str) -> Timing:
-        environment = {
-            "HOLDFAST_REPOSITORY": self.repository,
-            **({"HOLDFAST_KEY_FILE": str(self.key_file)} if self.key_file else {"HOLDFAST_PASSPHRASE": "bench"}),
-            "XDG_CACHE_HOME": str(self.home / "cache"),
-            **self.environment,
-            **more,
-        }
+        environment = {**self._environment(), **more}
         return run([self.program, *arguments, "--json"], environment=environment, accept=(_DONE, _DONE_WITH_WARNINGS))
 
 
