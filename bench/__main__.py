@@ -20,6 +20,7 @@ from pathlib import Path
 
 from bench.against_export import full_of_a_guest
 from bench.against_peers import against_peers
+from bench.corrupt import corrupt_restores
 from bench.figures import TARGETS, Figure, Measurement
 from bench.files import files
 from bench.fleet import whole_fleet
@@ -63,7 +64,7 @@ MEASUREMENTS = (
     replicas,
     in_place,
 )
-LONG: tuple[Measurement, ...] = (whole_fleet, index_of_many_segments, pruning)
+LONG: tuple[Measurement, ...] = (whole_fleet, index_of_many_segments, pruning, corrupt_restores)
 """What takes more than minutes, or gigabytes that are kept."""
 _VERSIONS = (
     (str(_HOLDFAST), "--version"),

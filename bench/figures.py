@@ -41,6 +41,7 @@ TARGETS = {
     "restore.point_1000_requests_vs_fresh": Target(unit="ratio", better="lower", goal=1.5),
     "restore.differential_vs_full": Target(unit="ratio", better="lower", goal=0.05),
     "restore.differential_untracked_vs_read": Target(unit="ratio", better="higher", goal=0.8),
+    "verify.corrupt_of_1000": Target(unit="", better="lower", goal=0),
     "copy.link_use_150ms": Target(unit="ratio", better="higher", goal=0.85),
     "copy.sent_vs_changed_100mib": Target(unit="ratio", better="lower", goal=1.1),
     "collect.refs_per_s": Target(unit="refs/s", better="higher", goal=1_000_000),

@@ -44,3 +44,13 @@ class MachineShape:
     efi: bool
     buses: Mapping[str, DiskBus]
     networks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """What a machine is to be of which only the disks are known."""
+
+    memory_bytes: int
+    cpus: int
+    efi: bool
+    emulated: bool
