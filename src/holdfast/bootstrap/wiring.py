@@ -21,9 +21,10 @@ from holdfast.bootstrap.new_secret import obtain_new_secret
 from holdfast.bootstrap.passphrase import obtain_passphrase
 from holdfast.bootstrap.remembered import remembering
 from holdfast.bootstrap.settings import RepositorySettings, StorageSettings
+from holdfast.core.appliance import Appliance
 from holdfast.core.boot import BootingPlatform
 from holdfast.core.errors import HoldfastError, NotFoundError
-from holdfast.core.ports import Appliance, Capture, TargetDisk
+from holdfast.core.ports import Capture, TargetDisk
 from holdfast.core.progress import Progress
 from holdfast.repository.storage.limited import LimitedStorage
 from holdfast.repository.storage.local import LocalDirectory

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
+from holdfast.core.appliance import Appliance
 from holdfast.core.point import PointDisk, RestorePoint
-from holdfast.core.ports import Appliance, TargetDisk
+from holdfast.core.ports import TargetDisk
 from holdfast.core.progress import Progress
 from holdfast.jobs.hold import held
 from holdfast.jobs.notes import Notes

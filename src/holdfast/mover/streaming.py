@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from holdfast.core.appliance import StreamedDisk
 from holdfast.core.extents import Extent
 from holdfast.core.point import PointDisk
-from holdfast.core.ports import StreamedDisk
 from holdfast.core.progress import Progress
 from holdfast.mover.lent import StoredReader
 from holdfast.mover.pool import worker_count
