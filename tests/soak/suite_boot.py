@@ -14,7 +14,7 @@ import pytest
 
 from holdfast.platforms.files.qcow2 import read_qcow2
 from tests.e2e.booting import MIB, PAUSED_BY_ERROR, Boots, booting, kill, read_cold, start_writer
-from tests.e2e.protected import kill_qemu, wait_until
+from tests.e2e.protected import kill_qemu, shut_down, switch_on, wait_until
 from tests.testbed.guest import Guest
 from tests.testbed.hosts import PrivateHost, private_host
 from tests.testbed.lab import Lab, open_lab
@@ -187,6 +187,31 @@ def connected(host: PrivateHost) -> Iterator[libvirt.virConnect]:
         yield connection
     finally:
         connection.close()
+
+
+def test_a_machine_comes_home_at_once_unless_it_is_to_stay(boots: Boots) -> None:
+    where = ("--name", "straight", "--storage", str(boots.storage))
+    done = boots.site.run("restore", "boot", "origin@latest", *where, "--json")
+    assert done.status == 0, done.err
+    booted, home = done.end["results"]
+    assert (home["machine_id"], home["point"]) == (booted["restored_id"], booted["point"])
+    assert boots.mounts() == []
+    assert read_qcow2(Path(booted["disks"][0]["output"])).backing_file is None
+    boots.lab.find("straight").forget()
+
+
+def test_a_machine_that_is_off_is_moved_home_and_stays_off(boots: Boots) -> None:
+    guest, result = boots.boot("off")
+    guest.run("echo new >/new; sync")
+    shut_down(guest)
+    finalize(boots, "off")
+    assert not guest.domain.isActive()
+    assert read_qcow2(Path(result["disks"][0]["output"])).backing_file is None
+    switch_on(guest)
+    assert guest.run("cat /old /new") == "old\nnew\n"
+    done = boots.site.run("backup", "off", "--json")
+    assert done.end["results"][0]["capture"] == "incremental", done.end
+    guest.forget()
 
 
 def test_ten_machines_at_once_run_from_one_point(boots: Boots) -> None:
