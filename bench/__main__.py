@@ -20,9 +20,12 @@ from pathlib import Path
 
 from bench.against_export import full_of_a_guest
 from bench.against_peers import against_peers
+from bench.corrupt import corrupt_restores
 from bench.figures import TARGETS, Figure, Measurement
+from bench.files import files
 from bench.fleet import whole_fleet
 from bench.freeze import freezes
+from bench.in_place import in_place
 from bench.increments import small_against_huge
 from bench.index import index_of_many_segments
 from bench.keyless import keyless_check
@@ -30,6 +33,7 @@ from bench.marking import marking_speed
 from bench.measure import WrongBytesError, say
 from bench.pruning import pruning
 from bench.random_reads import random_reads
+from bench.recover import recovery
 from bench.replicas import replicas
 from bench.same_again import same_again
 from bench.scattered import stored_for_scattered_writes
@@ -55,9 +59,12 @@ MEASUREMENTS = (
     marking_speed,
     thousandth,
     random_reads,
+    recovery,
+    files,
     replicas,
+    in_place,
 )
-LONG: tuple[Measurement, ...] = (whole_fleet, index_of_many_segments, pruning)
+LONG: tuple[Measurement, ...] = (whole_fleet, index_of_many_segments, pruning, corrupt_restores)
 """What takes more than minutes, or gigabytes that are kept."""
 _VERSIONS = (
     (str(_HOLDFAST), "--version"),

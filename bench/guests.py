@@ -1,9 +1,14 @@
 """Real guests for the bench: a private libvirt host, and what is done to a guest's disk behind its back."""
 
+import json
 import time
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import libvirt
 import libvirt_qemu
@@ -16,6 +21,8 @@ from tests.testbed.lab import Lab, open_lab
 
 _DEVICE = "/machine/peripheral/virtio-disk0/virtio-backend"  # how QEMU's monitor names a guest's first disk
 _JOB_END_TIMEOUT_S = 30
+_LEAST_NS, _STEP, _STEPS = 20_000, 1.05, 260
+"""Latencies are counted in steps of 5 %, from 20 us to 6 s."""
 
 
 @contextmanager
@@ -36,6 +43,46 @@ def write_behind(guest: Guest, edits: Iterable[Edit], draft: Path) -> None:
         _qemu_io(guest, f"write -q -s {draft} {edit.offset} {edit.length}")
     _qemu_io(guest, "flush")
     draft.unlink()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """Of reads: how long all but one in a hundred took, at most, and how many a second there were one by one."""
+
+    p99_ms: float
+    per_s: float
+
+
+@contextmanager
+def latency_of(guest: Guest) -> Iterator[Callable[[], Latency]]:
+    """What the guest's reads of its first disk take within, as QEMU counts them; to be asked for afterwards."""
+    bounds = [round(_LEAST_NS * _STEP**step) for step in range(_STEPS)]
+    _monitor(guest, "block-latency-histogram-set", id=_DEVICE, boundaries=bounds)
+    before = _reads(guest)
+    measured: list[Latency] = []
+    yield lambda: measured[0]
+    after = _reads(guest)
+    number, waited_ns = (after[key] - before[key] for key in ("rd_operations", "rd_total_time_ns"))
+    p99 = _percentile(bounds, after["rd_latency_histogram"]["bins"], 0.99)
+    measured.append(Latency(p99_ms=p99 / 1e6, per_s=number / (waited_ns / 1e9)))
+
+
+def _percentile(bounds: Sequence[int], bins: Sequence[int], share: float) -> int:
+    """The upper bound of the bin in which that share of all lies; the last bin counts as the one below."""
+    reached = list(accumulate(bins))
+    return bounds[min(bisect_left(reached, share * reached[-1]), len(bounds) - 1)]
+
+
+def _reads(guest: Guest) -> Any:
+    return next(each["stats"] for each in _monitor(guest, "query-blockstats") if each.get("qdev") == _DEVICE)
+
+
+def _monitor(guest: Guest, command: str, **arguments: Any) -> Any:
+    request = json.dumps({"execute": command, "arguments": arguments})
+    answer = json.loads(libvirt_qemu.qemuMonitorCommand(guest.domain, request, 0))
+    if "return" not in answer:
+        raise RunError(f"{guest.name}: {command}: {answer}")
+    return answer["return"]
 
 
 def forget_checkpoints(guest: Guest) -> None:

@@ -78,7 +78,14 @@ def write_and_keep(
     """Write to an image, and make the next point of it; without a parent the first one."""
     for edit in edits:
         os.pwrite(file.fileno(), edit.content(), edit.offset)
-    written = normalise([Extent(edit.offset, edit.end) for edit in edits])
+    return keep(repository, machine, file, parent, [Extent(edit.offset, edit.end) for edit in edits])
+
+
+def keep(
+    repository: Repository, machine: str, file: BinaryIO, parent: RestorePoint | None, changes: Sequence[Extent]
+) -> RestorePoint:
+    """Make the next point of an image that was written to; without a parent the first one."""
+    written = normalise(changes)
     capture = LentCapture(machine=machine, disks=[LentImage(file, written if parent else None)])
     trusting = Care(proof_rounds=0)  # what else it reads only to compare changes nothing of what is stored
     return back_up(capture, repository, parent=parent, care=trusting, progress=Silence()).point

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.measure import Timing, pipeline, run
+from holdfast.platforms.files.chain import block_device, read_chain
+from holdfast.platforms.nbd.server import QemuNbd
 
 _ZSTD = ("zstd", "-1", "-T2", "-q", "-c")
 
@@ -22,6 +24,13 @@ def extents_to_zstd(uri: str, output: Path) -> Timing:
 def extents_to_b3sum(image: Path) -> Timing:
     """Read only what an image file has allocated, and hash it with one thread."""
     return run(pipeline(_reader("file", str(image)), ("b3sum", "--num-threads", "1"), target=image))
+
+
+def served_extents_to_b3sum(image: Path) -> Timing:
+    """Read only what a qcow2 image has allocated, as qemu-nbd serves it, and hash it with one thread."""
+    with QemuNbd(image.name, block_device(read_chain(image, "qcow2")), ["--read-only"]) as server:
+        uri = f"nbd+unix:///?socket={server.export.socket}"
+        return run(pipeline(_reader("nbd", uri), ("b3sum", "--num-threads", "1"), target=image))
 
 
 @dataclass(frozen=True, slots=True)

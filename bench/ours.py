@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.measure import RunError, Timing, run, size_of_tree
+from bench.measure import RunError, Timing, run, size_of_tree, synced
 
 _DONE, _DONE_WITH_WARNINGS = 0, 3
 _DISK = "vda"  # what libvirt calls a guest's first disk; images take the same name here
@@ -30,12 +30,16 @@ class Copied:
 
 @dataclass(frozen=True, slots=True)
 class Holdfast:
-    """A repository with a cache of its own; both vanish with their home, unless the repository is at a `url`."""
+    """A repository with a cache of its own; both vanish with their home, unless the repository is at a `url`.
+
+    It is opened with a passphrase, which takes a second, or with a key file.
+    """
 
     program: Path
     home: Path
     url: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    key_file: Path | None = None
 
     def create(self, *options: str | Path) -> None:
         self._run("repository", "create", *options)
@@ -62,14 +66,52 @@ class Holdfast:
         output = directory / "disk.raw"
         return self._stream("restore", "disk", point, "--disk", _DISK, "--output", output), output
 
+    def restore_machine(self, uri: str, point: str, name: str, storage: Path) -> Done:
+        return self._stream("restore", "machine", point, "--connect", uri, "--name", name, "--storage", storage)
+
+    def bring_back(self, uri: str, point: str) -> Done:
+        return self._stream("restore", "machine", point, "--connect", uri, "--in-place")
+
     def keep(self, name: str, image: Path) -> Timing:
         return self.back_up_image(name, image).timing
+
+    def list_files(self, where: str) -> Timing:
+        """A folder of a point; the listing is the output."""
+        return self._run("file", "ls", where)
+
+    def get_file(self, where: str, output: Path) -> Timing:
+        """A file of a point, synced."""
+        command: list[str | Path] = [self.program, "file", "get", where, "--output", output, "--json"]
+        return run(synced(command, output.parent), environment=self._environment())
 
     def stored_bytes(self) -> int:
         return self.size_bytes()
 
     def size_bytes(self) -> int:
         return size_of_tree(self.home / "repository")
+
+    def boot_machine(self, uri: str, point: str, name: str, storage: Path) -> dict[str, Any]:
+        """Run a point as a machine, and leave it on backup."""
+        where = ("--connect", uri, "--name", name, "--storage", storage, "--keep-on-backup")
+        return self._stream("restore", "boot", point, *where).result
+
+    def remove_mount(self, mount: str) -> None:
+        """With the machine that runs from it, if there is one."""
+        self._run("mount", "remove", mount, "--yes")
+
+    def fetched_bytes(self, mount: str) -> int:
+        """What a mount's server has read until now, its own program included."""
+        mounts = json.loads(self._run("mount", "list").output)
+        (process,) = [each["process"] for each in mounts if each["id"] == mount]
+        counted = Path(f"/proc/{process}/io").read_text().split()
+        return int(counted[counted.index("rchar:") + 1])
+
+    def fetched_when_idle(self, point: str) -> int:
+        """What a server reads before anybody asks it for anything."""
+        mount = json.loads(self._run("mount", "create", point, "--nbd").output)["id"]
+        fetched = self.fetched_bytes(mount)
+        self.remove_mount(mount)
+        return fetched
 
     def unlock(self) -> Timing:
         """The least that needs the key; what there is beside it is read too."""
@@ -92,6 +134,14 @@ class Holdfast:
         """Where it is."""
         return self.url or str(self.home / "repository")
 
+    def _environment(self) -> dict[str, str]:
+        return {
+            "HOLDFAST_REPOSITORY": self.repository,
+            **({"HOLDFAST_KEY_FILE": str(self.key_file)} if self.key_file else {"HOLDFAST_PASSPHRASE": "bench"}),
+            "XDG_CACHE_HOME": str(self.home / "cache"),
+            **self.environment,
+        }
+
     def _stream(self, *arguments: str | Path) -> Done:
         timing = self._run(*arguments)
         end = _end(timing)
@@ -100,13 +150,7 @@ class Holdfast:
         return Done(timing=timing, result=end["results"][0])
 
     def _run(self, *arguments: str | Path, **more: str) -> Timing:
-        environment = {
-            "HOLDFAST_REPOSITORY": self.repository,
-            "HOLDFAST_PASSPHRASE": "bench",
-            "XDG_CACHE_HOME": str(self.home / "cache"),
-            **self.environment,
-            **more,
-        }
+        environment = {**self._environment(), **more}
         return run([self.program, *arguments, "--json"], environment=environment, accept=(_DONE, _DONE_WITH_WARNINGS))
 
 

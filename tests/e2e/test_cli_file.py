@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.command import Site
-from tests.support.images import contents_below, ext_image, sample
+from tests.support.images import contents_below, ext_image, fat_image, run, sample
 
 LISTED = {"path", "type", "size_bytes", "mode", "uid", "gid", "modified_at", "target", "problem"}
 EXTRACTED = {
@@ -59,6 +59,68 @@ def test_files_are_found_by_name_and_by_path(site: Site) -> None:
     assert len(found) == 10
     (one,) = site.run("file", "find", "web01@latest:/many", "/many/*-number-017", "--json").value
     assert one["path"].endswith("017")
+
+
+def test_versions_of_a_file_are_found_over_all_points(tmp_path: Path) -> None:
+    site = Site(home=tmp_path)
+    site.create()
+    folder = tmp_path / "top"
+    folder.mkdir()
+    points = []
+    for text in ("one", "one", "two", None):
+        if text is not None:
+            (folder / "note.txt").write_text(text * 3)
+            os.utime(folder / "note.txt", (len(text), ord(text[0])))
+        else:
+            (folder / "note.txt").unlink()
+        ext_image(folder, tmp_path / "vda")
+        points.append(site.back_up("web01", tmp_path / "vda")["point"])
+    found = site.run("file", "find", "web01:/", "note*", "--json").value
+    assert [(each["first_point"], each["last_point"], each["points"]) for each in found] == [
+        (points[0], points[1], 2),
+        (points[2], points[2], 1),
+    ]
+    assert {each["path"] for each in site.run("file", "find", ":/", "note.txt", "--json").value} == {"/note.txt"}
+
+
+def test_what_changed_is_told_from_changed_inodes(tmp_path: Path) -> None:
+    site, image = Site(home=tmp_path), tmp_path / "vda"
+    site.create()
+    ext_image(sample(tmp_path / "top"), image)
+    site.back_up("web01", image)
+    (tmp_path / "new").write_text("new")
+    commands = tmp_path / "commands"
+    commands.write_text(f"sif etc/passwd mode 0100600\nrm etc/empty\ncd home\nwrite {tmp_path / 'new'} new\n")
+    run("debugfs", "-w", "-f", commands, image)
+    site.back_up("web01", image)
+    found = site.run("file", "diff", "web01@latest-1:/", "web01@latest", "--json").value
+    assert found["method"] == "inodes"
+    changes = {
+        each["path"]: each for each in found["changes"] if each["after"] is None or each["after"]["type"] != "dir"
+    }
+    assert {path: each["change"] for path, each in changes.items()} == {
+        "/etc/passwd": "changed",
+        "/etc/empty": "removed",
+        "/home/new": "added",
+    }
+    assert (changes["/etc/passwd"]["before"]["mode"], changes["/etc/passwd"]["after"]["mode"]) == (0o4751, 0o600)
+
+
+def test_what_changed_is_told_from_two_walks_where_inodes_are_not(tmp_path: Path) -> None:
+    site, image = Site(home=tmp_path), tmp_path / "vda"
+    site.create()
+    (folder := tmp_path / "top").mkdir()
+    for name in ("one", "two", "three"):
+        (folder / name).write_text(name)
+    fat_image(folder, image, 12, 4 << 20)
+    site.back_up("web01", image)
+    (folder / "two").write_text("changed")
+    run("mdel", "-i", image, "::/one", "::/two")
+    run("mcopy", "-i", image, folder / "two", "::/two")
+    site.back_up("web01", image)
+    found = site.run("file", "diff", "web01@latest-1:/", "web01@latest", "--json").value
+    assert found["method"] == "walks"
+    assert {each["path"]: each["change"] for each in found["changes"]} == {"/one": "removed", "/two": "changed"}
 
 
 def test_a_folder_comes_back_as_it_was(site: Site, guest: Path) -> None:

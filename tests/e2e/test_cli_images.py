@@ -434,3 +434,58 @@ def test_what_changed_between_two_points_is_shown_as_extents_as_a_strip_and_as_a
     shown = site.run("point", "diff", *points).out.splitlines()
     assert shown[0].startswith("system: changed, ")
     assert set(shown[1]) > {"[", "]"}
+
+
+@pytest.mark.parametrize("image_format", ["raw", "qcow2", "vmdk", "vhdx"])
+def test_a_disk_is_exported_in_the_format_of_another_hypervisor(protected: Protected, image_format: str) -> None:
+    site = protected.site
+    output, raw = site.home / f"out.{image_format}", site.home / "exported.raw"
+    exported = ["machine", "export", protected.second["point"], "--disk", "data", "--format", image_format]
+    (result,) = site.run(*exported, "--output", output, "--json").end["results"]
+    assert (result["format"], result["output"]) == (image_format, str(output))
+    subprocess.run(["qemu-img", "convert", "-f", image_format, "-O", "raw", output, raw], check=True)
+    assert raw.read_bytes() == protected.qcow2
+    assert b"out.vmdk.partial" not in output.read_bytes()
+    assert site.run(*exported, "--output", output, "--json").error["code"] == "exists"
+
+
+def test_all_disks_go_into_a_directory_and_an_ova_needs_a_definition(protected: Protected) -> None:
+    site = protected.site
+    point, output = protected.first["point"], site.home / "exported"
+    done = site.run("machine", "export", point, "--format", "raw", "--output", output, "--json")
+    assert done.status == 0, done.err
+    assert sorted(path.name for path in output.iterdir()) == ["data.raw", "system.raw"]
+    assert (output / "system.raw").read_bytes() == protected.raw[0]
+    refused = site.run("machine", "export", point, "--format", "ova", "--output", site.home / "x.ova", "--json")
+    assert refused.error["code"] == "no-definition"
+    assert not list(site.home.glob("x.ova*"))
+
+
+def test_a_block_device_is_overwritten_only_if_that_was_said(protected: Protected) -> None:
+    site = protected.site
+    backing = site.home / "device"
+    backing.write_bytes(b"old" * (8 * MIB))
+    device = subprocess.run(
+        ["losetup", "-f", "--show", backing], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    try:
+        command = [
+            "machine",
+            "export",
+            protected.first["point"],
+            "--disk",
+            "data",
+            "--format",
+            "raw",
+            "--output",
+            device,
+        ]
+        assert site.run(*command, "--json").error["code"] == "would-overwrite"
+        done = site.run(*command, "--overwrite", "--json")
+        assert done.status == 0, done.err
+        with Path(device).open("rb") as file:
+            assert file.read(len(protected.qcow2)) == protected.qcow2
+            assert file.read(3) == (b"old" * (8 * MIB))[len(protected.qcow2) :][:3]
+        assert site.run(*command, "--overwrite", "--json").end["results"][0]["written_bytes"] == 0
+    finally:
+        subprocess.run(["losetup", "-d", device], check=True)

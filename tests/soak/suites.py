@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SUITES = ("tests/property", "tests/fault")
+SUITES = ("tests/property", "tests/fault", "tests/soak/suite_boot.py")
 
 
 def run_suites(seed: int) -> None:

@@ -115,6 +115,38 @@ def xfs_image(folder: Path, place: Path, *options: str) -> bytes:
     return place.read_bytes()
 
 
+def btrfs_image(folder: Path, place: Path, *options: str) -> bytes:
+    """A Btrfs with everything below a folder."""
+    with place.open("wb") as file:
+        file.truncate(128 * MIB)
+    run("mkfs.btrfs", "-q", "-m", "single", *options, "--rootdir", folder, place)
+    return place.read_bytes()
+
+
+def fat_image(folder: Path, place: Path, bits: int, size: int) -> bytes:
+    """A FAT with everything below a folder but links."""
+    with place.open("wb") as file:
+        file.truncate(size)
+    run("mkfs.fat", "-F", str(bits), place)
+    for path in sorted(folder.rglob("*")):
+        name = f"::/{path.relative_to(folder)}"
+        if path.is_dir():
+            run("mmd", "-i", place, name)
+        elif not path.is_symlink():
+            run("mcopy", "-i", place, path, name)
+    return place.read_bytes()
+
+
+def ntfs_image(folder: Path, place: Path) -> bytes:
+    """An NTFS with the files of a folder, not of those below."""
+    with place.open("wb") as file:
+        file.truncate(16 * MIB)
+    run("mkntfs", "-q", "-Q", "-F", place)
+    for path in sorted(folder.iterdir()):
+        run("ntfscp", "-f", place, path, path.name)
+    return place.read_bytes()
+
+
 def _prototype(folder: Path) -> Iterator[str]:
     """As mkfs.xfs(8) wants it; it knows no blanks in names."""
     yield "d--755 0 0"

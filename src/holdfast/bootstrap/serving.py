@@ -70,7 +70,7 @@ class MachineService:
     def end(self) -> None:
         """Serve no more, and hold the point no more."""
         for mount in mounts.mounts(self.base):
-            if mount.tenant == self.tenant:
+            if mount.tenant and mount.tenant.id == self.tenant.id:
                 mounts.end(self.base, mount)
 
     def _message(self, workspace: Path) -> bytes:

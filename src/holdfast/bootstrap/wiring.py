@@ -9,6 +9,7 @@ runs where nothing is installed. So is the library for object stores, which only
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from holdfast.bootstrap.new_secret import obtain_new_secret
 from holdfast.bootstrap.passphrase import obtain_passphrase
 from holdfast.bootstrap.remembered import remembering
 from holdfast.bootstrap.settings import RepositorySettings, StorageSettings
+from holdfast.core.appliance import Appliance
 from holdfast.core.errors import HoldfastError, NotFoundError
 from holdfast.core.ports import Capture, TargetDisk
 from holdfast.core.progress import Progress
@@ -172,3 +174,18 @@ def resumable_file(path: Path, size_bytes: int, image_format: str) -> TargetDisk
     from holdfast.platforms.image import resumable_file
 
     return resumable_file(path, size_bytes, image_format)
+
+
+def target_device(path: Path, size_bytes: int) -> TargetDisk:
+    """A block device to be overwritten. Raises RefusedError if it is too small, ConflictError if it is in use."""
+    from holdfast.platforms.image import target_device
+
+    return target_device(path, size_bytes)
+
+
+def appliance(path: Path, definition: bytes, name: str, sizes: Mapping[str, int]) -> AbstractContextManager[Appliance]:
+    """A new OVA at `path` for a machine of this definition. Raises RefusedError if the path exists, DamagedError."""
+    from holdfast.platforms.appliance import OvaFile
+    from holdfast.platforms.libvirt.shape import shape_of
+
+    return OvaFile(path, replace(shape_of(definition), name=name), sizes)

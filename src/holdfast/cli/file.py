@@ -39,6 +39,7 @@ _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 @click.group(
     cls=Group,
     commands=[
+        Stub("diff", "holdfast.cli.file_diff:diff", "Show what files changed between two points."),
         Stub("find", "holdfast.cli.file_find:find", "Find files by name, in one point or in all."),
         Stub("get", "holdfast.cli.file_get:get", "Bring a file or a folder back."),
     ],
@@ -147,7 +148,7 @@ def file_row(found: FileInfo) -> tuple[str, ...]:
     )
 
 
-def _write(content: bytes | bytearray | None, length: int) -> None:
+def _write(content: bytes | memoryview | None, length: int) -> None:
     """To stdout; zeros in steps, since a hole may be larger than memory."""
     output = sys.stdout.buffer
     if content is not None:

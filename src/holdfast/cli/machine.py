@@ -7,13 +7,16 @@ import click
 from holdfast.bootstrap.settings import find_connection
 from holdfast.bootstrap.wiring import connect as connect_to
 from holdfast.cli.common import Command, Common, Group
+from holdfast.cli.lazy import Stub
 from holdfast.cli.output import print_json, print_table, size_text
 from holdfast.core.machine import MachineInfo
 
+_COMMANDS = [Stub("export", "holdfast.cli.machine_export:export", "Write a point in the format of another hypervisor.")]
 
-@click.group(cls=Group)
+
+@click.group(cls=Group, commands=_COMMANDS)
 def machine() -> None:
-    """See the machines of a hypervisor."""
+    """See the machines of a hypervisor, take them elsewhere."""
 
 
 @machine.command("list", cls=Command, examples="holdfast machine list --connect qemu:///system")

@@ -21,7 +21,7 @@ _COMPLETE = "_HOLDFAST_COMPLETE"  # set by the scripts of `holdfast completion`
 
 _COMMANDS = [
     Stub("repository", "holdfast.cli.repository:repository", "Make, describe and check repositories."),
-    Stub("machine", "holdfast.cli.machine:machine", "See the machines of a hypervisor."),
+    Stub("machine", "holdfast.cli.machine:machine", "See the machines of a hypervisor, take them elsewhere."),
     Stub("backup", "holdfast.cli.backup:backup", "Protect machines, or plain disk images."),
     Stub("point", "holdfast.cli.point:point", "See restore points, delete and protect them."),
     Stub("retention", "holdfast.cli.retention:retention", "Keep restore points by rules."),

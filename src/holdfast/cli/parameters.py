@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from holdfast.core.errors import UsageError
+from holdfast.core.machine import DiskBus
 from holdfast.core.sizes import parse_rate, parse_size
 
 
@@ -63,6 +65,19 @@ def storage_directories(values: Iterable[str]) -> dict[str, Path]:
             raise UsageError(f"--storage: two directories for {what}", hint="keep one", code="same-disk")
         directories[name] = Path(path).absolute()
     return directories
+
+
+def disk_buses(values: Iterable[str]) -> dict[str, str]:
+    """Parse `[DISK=]BUS` values; the one without a disk's name is for all other disks, under the empty name."""
+    buses: dict[str, str] = {}
+    for value in values:
+        name, _, bus = value.rpartition("=")
+        if bus not in get_args(DiskBus):
+            raise UsageError(f"--bus: {value!r} is not [DISK=]BUS", hint=f"buses: {', '.join(get_args(DiskBus))}")
+        if name in buses:
+            raise UsageError("--bus: two buses for one disk", hint="keep one", code="same-disk")
+        buses[name] = bus
+    return buses
 
 
 def network_names(values: Iterable[str]) -> dict[str, str]:

@@ -10,11 +10,12 @@ from holdfast.bootstrap.settings import find_connection
 from holdfast.bootstrap.wiring import connect, open_for_reading
 from holdfast.cli.common import Common, Group
 from holdfast.cli.lazy import Stub
-from holdfast.cli.parameters import network_names, storage_directories
+from holdfast.cli.parameters import ByteSize, disk_buses, network_names, storage_directories
 from holdfast.cli.point_choice import choose_point
 from holdfast.cli.restored import RESUME, overwritten_lines, restored_lines
 from holdfast.cli.stream import Stream, StreamCommand, stream
 from holdfast.core.errors import UsageError
+from holdfast.core.machine import Hardware
 from holdfast.core.point import RestorePoint
 from holdfast.core.ports import Platform
 from holdfast.core.selection import parse_reference
@@ -26,6 +27,7 @@ _MACHINE_EXAMPLES = """
 holdfast restore machine web01@latest --connect qemu:///system --name web01-restored --start
 holdfast restore machine web01@latest-1 --connect qemu:///system --name lab --storage /srv/lab --network lan=lab
 holdfast restore machine web01@latest --connect qemu:///system --in-place --dry-run
+holdfast restore machine nas@latest --connect qemu:///system --name nas --storage /srv/nas --memory 4GiB --cpus 2
 """
 
 _COMMANDS = [
@@ -52,6 +54,18 @@ def restore() -> None:
     help="The directory for the disks, or for one of them. Repeatable.  [default: where the disk was]",
 )
 @click.option("--network", metavar="OLD=NEW", multiple=True, help="Connect to another network. Repeatable.")
+@click.option(
+    "--bus",
+    metavar="[DISK=]BUS",
+    multiple=True,
+    help="Put the disks, or one of them, on virtio, sata, scsi or ide. Repeatable.  [default: as they were]",
+)
+@click.option("--memory", type=ByteSize(), metavar="SIZE", help="For a point of disks only: the new machine's memory.")
+@click.option(
+    "--cpus", type=click.IntRange(min=1), default=1, metavar="N", help="Likewise: its processors.  [default: 1]"
+)
+@click.option("--firmware", type=click.Choice(["bios", "uefi"]), default="bios", help="Likewise.  [default: bios]")
+@click.option("--emulated", is_flag=True, help="Likewise: without KVM.")
 @click.option("--resume", is_flag=True, help=RESUME)
 @click.option("--start", is_flag=True, help="Switch it on and wait for its guest agent.")
 @click.option(
@@ -92,8 +106,8 @@ def _refuse_contradictions(said: Mapping[str, Any]) -> None:
         raise UsageError("a machine is restored beside itself or in place", hint="give --name NEW or --in-place")
     if said["dry_run"] and not said["in_place"]:
         raise UsageError("--dry-run is for a restore in place", hint="leave it out: a new machine changes no other")
-    if said["in_place"] and (said["storage"] or said["network"]):
-        raise UsageError("in place, disks and networks stay what they are", hint="leave out --storage and --network")
+    if said["in_place"] and any(said[option] for option in ("storage", "network", "bus", "memory")):
+        raise UsageError("in place, a machine stays what it is", hint="leave out --storage, --network, --bus, --memory")
     if said["dry_run"] and said["start"]:
         raise UsageError("a dry run starts nothing", hint="leave out --start")
 
@@ -106,12 +120,25 @@ def _restore_beside(
         storage=storage_directories(said["storage"]),
         networks=network_names(said["network"]),
         resumable=said["resume"],
+        buses=disk_buses(said["bus"]),
+        hardware=_hardware(said),
         start=said["start"],
         agent_timeout_s=said["agent_timeout"],
     )
     with run.watch(new_machine.name) as progress:
         result = recover_machine(repository, point, platform, new_machine, progress=progress)
     run.result(result, restored_lines(result), warnings=result.warnings)
+
+
+def _hardware(said: Mapping[str, Any]) -> Hardware | None:
+    if said["memory"] is None:
+        return None
+    return Hardware(
+        memory_bytes=said["memory"],
+        cpus=said["cpus"],
+        efi=said["firmware"] == "uefi",
+        emulated=said["emulated"],
+    )
 
 
 def _restore_in_place(

@@ -1,4 +1,4 @@
-"""What a person writes to mean a file of a restore point: `MACHINE@POINT:/PATH`."""
+"""What a person writes to mean a file of a restore point: `MACHINE@POINT:/PATH`, or of many: `MACHINE:/PATH`."""
 
 import os
 from collections.abc import Iterator
@@ -17,6 +17,14 @@ class FileReference:
     path: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnywhereReference:
+    """A path in all points of a machine; of all machines if it is None."""
+
+    machine: str | None
+    path: bytes
+
+
 def parse_file(text: str) -> FileReference:
     """Parse `MACHINE@POINT:/PATH`; without `:/PATH` the top is meant. Raises UsageError.
 
@@ -29,6 +37,14 @@ def parse_file(text: str) -> FileReference:
             continue
     parse_reference(text.partition(":/")[0])
     raise UsageError(f"{text!r} names no file of a restore point", hint="write MACHINE@latest:/PATH", code="bad-file")
+
+
+def parse_anywhere(text: str) -> AnywhereReference | FileReference:
+    """Parse what `file find` is given: a file of a point, `MACHINE:/PATH`, or `:/PATH` for all machines."""
+    machine, colon, path = text.partition(":/")
+    if "@" in machine:
+        return parse_file(text)
+    return AnywhereReference(machine=machine or None, path=os.fsencode(f"/{path}") if colon else b"/")
 
 
 def _divided(text: str) -> Iterator[tuple[str, bytes]]:

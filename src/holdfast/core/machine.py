@@ -1,5 +1,6 @@
 """A machine as a platform shows it: identity, state and disks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,3 +29,28 @@ class MachineInfo:
     state: MachineState
     agent: bool
     disks: tuple[DiskInfo, ...]
+
+
+DiskBus = Literal["virtio", "scsi", "sata", "ide"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineShape:
+    """What another hypervisor must know to make a machine like this one. Buses are by disk, networks by name."""
+
+    name: str
+    cpus: int
+    memory_mib: int
+    efi: bool
+    buses: Mapping[str, DiskBus]
+    networks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """What a machine is to be of which only the disks are known."""
+
+    memory_bytes: int
+    cpus: int
+    efi: bool
+    emulated: bool

@@ -5,13 +5,13 @@ A port is its guarantees; `tests/contract` holds one suite per port that every i
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from holdfast.core.extents import Extent
-from holdfast.core.machine import MachineInfo
+from holdfast.core.machine import Hardware, MachineInfo
 from holdfast.core.point import CaptureKind, Consistency, PointDisk, RestorePoint
 from holdfast.core.progress import Progress
 
@@ -163,15 +163,17 @@ class DiskPlan:
 class MachinePlan:
     """A machine that a restore is to make. `storage` and `networks` map disk names ("" = all) and source networks.
 
-    `resumable`: go on with what an earlier try left of its disks, and leave them if this one fails.
+    `definition` is the captured one, or, where there is none, what the machine is to be. `buses` puts disks ("" = all)
+    on other controllers. `resumable`: go on with what an earlier try left of its disks, and leave them if it fails.
     """
 
     name: str
-    definition: bytes
+    definition: bytes | Hardware
     nvram: bytes | None
     disks: Sequence[DiskPlan]
     storage: Mapping[str, Path]
     networks: Mapping[str, str]
+    buses: Mapping[str, str] = field(default_factory=dict)
     resumable: bool = False
 
 

@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
+from holdfast.core.extents import Extent
 from holdfast.filesystems.errors import BrokenError
 from holdfast.filesystems.source import Source
 
@@ -66,6 +67,10 @@ class FileSystem(Protocol):
         """Why it may show less than its guest would, if so."""
 
     @property
+    def ignores_case(self) -> bool:
+        """Whether names are found in whichever case they are asked for."""
+
+    @property
     def root(self) -> Node:
         """Its top directory."""
 
@@ -83,6 +88,12 @@ class FileSystem(Protocol):
 
     def xattrs(self, node: Node) -> Mapping[str, bytes]:
         """Extended attributes, as getxattr(2) would give them."""
+
+    def touched(self, extents: Sequence[Extent]) -> Iterator[tuple[int, bytes]] | None:
+        """Numbers and bytes of all inodes that lie in any of these bytes of the volume; None if that is not told.
+
+        Where it is told, nodes are numbers, and whatever changes a file or a directory changes its inode.
+        """
 
 
 def kind_of(mode: int) -> Kind:

@@ -5,11 +5,13 @@ What a journal still holds is not laid over the blocks: `doubt` says so.
 """
 
 import struct
-from collections.abc import Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from holdfast.core.extents import Extent, intersect
 from holdfast.filesystems import acl
 from holdfast.filesystems.contents import MOST_RUNS, Attributes, Kind, Named, Run, in_order, kind_of, read_runs
 from holdfast.filesystems.errors import BrokenError, UnsupportedError
@@ -52,6 +54,7 @@ class Ext:
     """A file system of the family. Nodes are numbers of inodes."""
 
     root = _ROOT
+    ignores_case = False
 
     def __init__(self, volume: Source) -> None:
         """Raises BrokenError, UnsupportedError."""
@@ -122,6 +125,26 @@ class Ext:
             if name in found:
                 found[name] = acl.from_ext(found[name])
         return found
+
+    def touched(self, extents: Sequence[Extent]) -> Iterator[tuple[int, bytes]] | None:
+        """See FileSystem."""
+        return self._inodes_in(intersect(extents, sorted(self._tables())))
+
+    def _tables(self) -> Iterator[Extent]:
+        for group in range(-(-self._inodes // self._inodes_per_group)):
+            start = self._table(group) * self._block_bytes
+            yield Extent(start, start + self._inodes_per_group * self._inode_bytes)
+
+    def _inodes_in(self, extents: Iterable[Extent]) -> Iterator[tuple[int, bytes]]:
+        groups = {extent.start: group for group, extent in enumerate(self._tables())}
+        starts = sorted(groups)
+        for start, end in extents:
+            table = starts[bisect_right(starts, start) - 1]
+            first, last = (start - table) // self._inode_bytes, -(-(end - table) // self._inode_bytes)
+            raw = self._volume.read(table + first * self._inode_bytes, (last - first) * self._inode_bytes)
+            number = groups[table] * self._inodes_per_group + first + 1
+            for at in range(0, len(raw), self._inode_bytes):
+                yield number + at // self._inode_bytes, raw[at : at + self._inode_bytes]
 
     def _require_readable(self, log_size: int, log_cluster: int) -> None:
         for bit, what in _UNREADABLE.items():

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from types import TracebackType
@@ -22,10 +23,10 @@ from holdfast.filesystems import wire
 
 NOT_READABLE: Final = "not-readable-here"
 BROKEN: Final = "broken-file-system"
-THINKING_S: Final = 60.0
-"""How long the reader may compute for one answer; the time it waits for bytes does not count."""
 _WANTED_BYTES: Final = 8 * 1024**3
 """How much of the disks it may read for one answer."""
+_LAST_WORDS_S: Final = 1.0
+"""What has hung up ends by itself, with a status that says why."""
 _LARGEST_NEED: Final = 16 * 1024 * 1024
 
 _A = TypeVar("_A", bound=wire.Answer)
@@ -44,9 +45,13 @@ class Device(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What to look at: all volumes or one, and keys for those that are encrypted."""
+    """What to look at: all volumes or one, and keys for those that are encrypted.
+
+    For `thinking_s` seconds may the reader compute for one answer; the time it waits for bytes does not count.
+    """
 
     volume: str | None = None
+    thinking_s: float = 60.0
     keys: Mapping[str, bytes] = field(default_factory=dict)
 
 
@@ -57,6 +62,7 @@ class Inspection:
         """Start the reader and open the disks. `where` names them in errors. Raises FailedError, NotFoundError."""
         self.devices = list(devices.values())
         self._where = where
+        self._thinking_s = wanted.thinking_s
         self._turn = Lock()
         self._child, end = _start()
         self._channel = wire.Channel(end)
@@ -87,8 +93,11 @@ class Inspection:
             if not listing.more or not listing.entries:
                 return
 
-    def runs(self, path: bytes, size: int) -> list[wire.FileRun] | None:
-        """Where a file's bytes are on the disks, in order, all of them; None if the reader must compute them."""
+    def runs(self, path: bytes, size: int | None) -> list[wire.FileRun] | None:
+        """Where a file's bytes are on the disks, in order, all of them; None if the reader must compute them.
+
+        `size` is the file's, or None for a directory, whose size is nobody's business.
+        """
         found: list[wire.FileRun] = []
         behind = 0
         while True:
@@ -103,7 +112,7 @@ class Inspection:
                 behind += run.length
             found += placed.runs
             if not placed.more or not placed.runs:
-                self._require(behind == size)
+                self._require(size is None or behind == size)
                 return found
 
     def read(self, path: bytes, offset: int, length: int) -> bytes:
@@ -118,6 +127,22 @@ class Inspection:
     def xattrs(self, path: bytes) -> Mapping[str, bytes]:
         """Extended attributes."""
         return self._ask(wire.Attributes(path), wire.Extended).attributes
+
+    def touched(self, ranges: Sequence[tuple[int, int, int]]) -> dict[tuple[str, int], bytes] | None:
+        """Digests of the inodes that lie in these ranges of the disks, by volume and number; None if that is not told.
+
+        A range is (disk, start, end).
+        """
+        found: dict[tuple[str, int], bytes] = {}
+        told = 0
+        while True:
+            inodes = self._ask(wire.Touched(list(ranges), told), wire.Inodes)
+            if inodes.inodes is None:
+                return None
+            found |= {(each.volume, each.number): each.digest for each in inodes.inodes}
+            told += len(inodes.inodes)
+            if not inodes.more or not inodes.inodes:
+                return found
 
     def close(self) -> None:
         """End the reader. May be called twice."""
@@ -153,12 +178,12 @@ class Inspection:
         """Ask, and give the reader what it needs until it answers."""
         self._trouble = None
         self._channel.send(msgspec.msgpack.encode(question))
-        thinking, wanted = THINKING_S, 0
+        thinking, wanted = self._thinking_s, 0
         while True:
             began = time.monotonic()
             if not select.select([self._end], [], [], max(0, thinking))[0]:
                 self.close()
-                raise self._too_long(f"it has computed for {THINKING_S:.0f} s")
+                raise self._too_long(f"it has computed for {self._thinking_s:.0f} s")
             answer: wire.Answer = msgspec.msgpack.decode(self._channel.receive(), type=wire.Answer)
             thinking -= time.monotonic() - began
             if not isinstance(answer, wire.Need):
@@ -201,6 +226,8 @@ class Inspection:
         )
 
     def _ended(self) -> FailedError:
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(_LAST_WORDS_S)
         self.close()
         return FailedError(
             f"{self._where}: reading its file systems ended early: the reader was stopped ({self._child.returncode})",

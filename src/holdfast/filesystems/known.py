@@ -3,11 +3,22 @@
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from holdfast.filesystems.btrfs import MAGIC as BTRFS_MAGIC
+from holdfast.filesystems.btrfs import MAGIC_OFFSET as BTRFS_OFFSET
+from holdfast.filesystems.btrfs import Btrfs
 from holdfast.filesystems.contents import FileSystem
 from holdfast.filesystems.errors import UnsupportedError
+from holdfast.filesystems.exfat import MAGIC as EXFAT_MAGIC
+from holdfast.filesystems.exfat import MAGIC_OFFSET as EXFAT_OFFSET
+from holdfast.filesystems.exfat import ExFat
 from holdfast.filesystems.ext import MAGIC as EXT_MAGIC
 from holdfast.filesystems.ext import MAGIC_OFFSET as EXT_OFFSET
 from holdfast.filesystems.ext import Ext
+from holdfast.filesystems.fat import MAGICS as FAT_MAGICS
+from holdfast.filesystems.fat import Fat
+from holdfast.filesystems.ntfs import MAGIC as NTFS_MAGIC
+from holdfast.filesystems.ntfs import MAGIC_OFFSET as NTFS_OFFSET
+from holdfast.filesystems.ntfs import Ntfs
 from holdfast.filesystems.source import Source
 from holdfast.filesystems.xfs import MAGIC as XFS_MAGIC
 from holdfast.filesystems.xfs import Xfs
@@ -24,7 +35,11 @@ class _Magic(NamedTuple):
 
 _KINDS: Final = (
     _Magic(EXT_OFFSET, EXT_MAGIC, "ext", Ext),
+    _Magic(BTRFS_OFFSET, BTRFS_MAGIC, "btrfs", Btrfs),
+    _Magic(NTFS_OFFSET, NTFS_MAGIC, "ntfs", Ntfs),
     _Magic(0, XFS_MAGIC, "xfs", Xfs),
+    _Magic(EXFAT_OFFSET, EXFAT_MAGIC, "exfat", ExFat),
+    *(_Magic(at, mark, "fat", Fat) for at, mark in FAT_MAGICS),
     _Magic(4096 - 10, b"SWAPSPACE2", "swap", None),
     _Magic(0, b"hsqs", "SquashFS", None),
     _Magic(1024, b"\x10\x20\xf5\xf2", "F2FS", None),

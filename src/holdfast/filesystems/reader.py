@@ -4,16 +4,20 @@
 first byte of a disk.
 """
 
+import codecs
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from hashlib import blake2b
 from itertools import islice
 from typing import Final
 
 import msgspec
 
+from holdfast.core.extents import Extent, intersect, normalise
 from holdfast.filesystems import sandbox, wire
+from holdfast.filesystems.contents import Kind
 from holdfast.filesystems.errors import BrokenError, MissingError, UnsupportedError
 from holdfast.filesystems.source import Disk
 from holdfast.filesystems.tree import Place, Tree, compose, files_of
@@ -25,64 +29,79 @@ _REASONS: Final[dict[type[Exception], wire.Reason]] = {
     MemoryError: "too-large",
 }
 
+_CODECS: Final = ("ascii", "cp437", "latin-1", "unicode-escape", "utf-8", "utf-16-le", "utf-16-be", "utf-16")
+
 
 class Reader:
     """The answers. `need` fetches bytes of a disk."""
 
     def __init__(self, need: Callable[[int, int, int], bytes]) -> None:
         self._need = need
-        self._tree: Tree | None = None
+        self._tree: Tree | Exception = MissingError("nothing is open")
         self._runs = lru_cache(16)(self._read_runs)
+        self._inodes: list[wire.Inode] | None = None
 
-    def answer(self, question: wire.Question) -> wire.Answer:
-        """One answer; a failure is one too."""
+    def answer(self, question: wire.Question) -> bytes:
+        """One answer, as it is sent; a failure is one too."""
         try:
-            return self._answer(question)
+            return msgspec.msgpack.encode(self._answer(question))
         except Exception as error:  # noqa: BLE001 - the parsers of hostile bytes raise anything
-            return wire.Failed(_REASONS.get(type(error), "broken"), told(error))
+            return msgspec.msgpack.encode(wire.Failed(_REASONS.get(type(error), "broken"), told(error)))
 
     def _answer(self, question: wire.Question) -> wire.Answer:
+        answer: wire.Answer
         match question:
             case wire.Open():
-                return self._open(question)
+                answer = self._open(question)
             case wire.List():
-                return self._list(question)
+                answer = self._list(question)
             case wire.Look():
-                return self._entry(self._at(question.path, follow=question.follow))
+                answer = self._entry(self._at(question.path, follow=question.follow))
             case wire.Runs():
-                return self._placed(question)
+                answer = self._placed(question)
             case wire.Read():
-                place = self._at(question.path)
-                length = min(question.length, wire.READ_AT_ONCE)
-                return wire.Bytes(files_of(place).read(place.node, question.offset, length))
+                answer = self._content(question)
+            case wire.Touched():
+                answer = self._touched(question)
             case wire.Attributes():
                 place = self._at(question.path)
-                return wire.Extended(dict(files_of(place).xattrs(place.node)) if place.volume else {})
+                answer = wire.Extended(dict(files_of(place).xattrs(place.node)) if place.volume else {})
+        return answer
 
     def _open(self, question: wire.Open) -> wire.Opened:
         disks = {each.name: Disk(number, each.size, self._need) for number, each in enumerate(question.disks)}
         volumes = find_volumes(disks, question.keys)
-        self._tree = compose(volumes, question.volume)
+        try:
+            self._tree = compose(volumes, question.volume)
+        except (MissingError, UnsupportedError) as error:  # the volumes can be told all the same
+            self._tree = error
+            return wire.Opened([_described(volume, []) for volume in volumes], [])
         places: dict[str, list[str]] = {}
         for path, (volume, _) in self._tree.mounts.at.items():
             places.setdefault(volume.name, []).append("/" + b"/".join(path).decode(errors="replace"))
         found = [_described(volume, places.get(volume.name, [])) for volume in volumes]
         return wire.Opened(found, list(self._tree.mounts.notes))
 
+    def _shown(self) -> Tree:
+        if isinstance(self._tree, Exception):
+            raise self._tree
+        return self._tree
+
+    def _content(self, question: wire.Read) -> wire.Bytes:
+        place = self._at(question.path)
+        length = min(question.length, wire.READ_AT_ONCE)
+        return wire.Bytes(files_of(place).read(place.node, question.offset, length))
+
     def _at(self, path: bytes, *, follow: bool = False) -> Place:
-        if self._tree is None:
-            raise MissingError("nothing is open")
-        return self._tree.find(path, follow=follow)
+        return self._shown().find(path, follow=follow)
 
     def _list(self, question: wire.List) -> wire.Listing:
-        assert self._tree is not None
         place = self._at(question.path)
-        if self._tree.attributes(place).kind != "dir":
+        if self._shown().attributes(place).kind != "dir":
             raise MissingError(f"{question.path.decode(errors='replace')} is no directory")
-        wanted = islice(self._tree.entries(place), question.skip, question.skip + wire.ENTRIES_AT_ONCE + 1)
+        wanted = islice(self._shown().entries(place), question.skip, question.skip + wire.ENTRIES_AT_ONCE + 1)
         entries = [
-            wire.Entry(path=_joined(each), kind=kind) if kind and not question.attributes else self._seen(each)
-            for each, kind in wanted
+            _named(each, kind) if kind and not question.attributes else self._seen(each) for each, kind in wanted
         ]
         more = len(entries) > wire.ENTRIES_AT_ONCE
         return wire.Listing(entries[: wire.ENTRIES_AT_ONCE], more)
@@ -95,8 +114,7 @@ class Reader:
             return wire.Entry(path=_joined(place), kind="other", problem=told(error))
 
     def _entry(self, place: Place) -> wire.Entry:
-        assert self._tree is not None
-        found = self._tree.attributes(place)
+        found = self._shown().attributes(place)
         return wire.Entry(
             path=_joined(place),
             kind=found.kind,
@@ -118,6 +136,23 @@ class Reader:
             return wire.Placed(None, more=False)
         some = runs[question.skip : question.skip + wire.RUNS_AT_ONCE]
         return wire.Placed(some, more=question.skip + len(some) < len(runs))
+
+    def _touched(self, question: wire.Touched) -> wire.Inodes:
+        if not question.skip:
+            self._inodes = self._find_touched(question.ranges)
+        if self._inodes is None:
+            return wire.Inodes(None, more=False)
+        some = self._inodes[question.skip : question.skip + wire.RUNS_AT_ONCE]
+        return wire.Inodes(some, more=question.skip + len(some) < len(self._inodes))
+
+    def _find_touched(self, ranges: Sequence[tuple[int, int, int]]) -> list[wire.Inode] | None:
+        found: list[wire.Inode] = []
+        for volume in {volume.name: volume for volume, _ in self._shown().mounts.at.values()}.values():
+            inodes = _touched_in(volume, ranges)
+            if inodes is None:
+                return None
+            found += inodes
+        return found
 
     def _read_runs(self, path: bytes) -> list[wire.FileRun] | None:
         place = self._at(path)
@@ -155,6 +190,29 @@ def _described(volume: Volume, mounted_at: list[str]) -> wire.VolumeFound:
     )
 
 
+def _named(place: Place, kind: Kind) -> wire.Entry:
+    number = place.node if isinstance(place.node, int) else 0
+    return wire.Entry(path=_joined(place), kind=kind, volume=place.volume.name if place.volume else "", number=number)
+
+
+def _touched_in(volume: Volume, ranges: Sequence[tuple[int, int, int]]) -> list[wire.Inode] | None:
+    """The inodes of one volume in these ranges of the disks."""
+    places = volume.source.places(0, volume.source.size) if volume.source else None
+    if places is None or volume.files is None:
+        return None
+    extents: list[Extent] = []
+    behind = 0
+    for disk, offset, length in places:
+        mine = normalise(Extent(start, end) for number, start, end in ranges if number == disk)
+        held = intersect(mine, [Extent(offset, offset + length)])
+        extents += [Extent(start - offset + behind, end - offset + behind) for start, end in held]
+        behind += length
+    found = volume.files.touched(normalise(extents))
+    if found is None:
+        return None
+    return [wire.Inode(volume.name, number, blake2b(raw, digest_size=8).digest()) for number, raw in found]
+
+
 def _joined(place: Place) -> bytes:
     return b"/" + b"/".join(place.path)
 
@@ -168,10 +226,17 @@ def _questions(channel: wire.Channel) -> Iterator[wire.Question]:
         yield msgspec.msgpack.decode(message, type=wire.Question)
 
 
+def _load_codecs() -> None:
+    """Python loads them when they are first used, and then it is too late."""
+    for name in _CODECS:
+        codecs.lookup(name)
+
+
 def main() -> None:
     """Serve the socket whose descriptor is the first argument."""
     channel = wire.Channel(socket.socket(fileno=int(sys.argv[1])))
     with_keys = channel.receive() == b"keys"
+    _load_codecs()
     sandbox.enter(with_keys=with_keys)
 
     def need(disk: int, offset: int, length: int) -> bytes:
@@ -184,7 +249,7 @@ def main() -> None:
     reader = Reader(need)
     channel.send(b"ready")
     for question in _questions(channel):
-        channel.send(msgspec.msgpack.encode(reader.answer(question)))
+        channel.send(reader.answer(question))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from dissect.util.stream import AlignedStream
+
 from holdfast.filesystems.errors import BrokenError
 
 _BLOCK_BYTES: Final = 128 * 1024
@@ -177,6 +179,17 @@ class Striped:
             size = min(end - offset, self._stripe - within)
             yield self._parts[which], turn * self._stripe + within, size
             offset += size
+
+
+class SourceFile(AlignedStream):  # type: ignore[misc]  # dissect has no types
+    """A source as the file that dissect's parsers want. They expect short reads at the end."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source.size, align=4096)
+        self._source = source
+
+    def _read(self, offset: int, length: int) -> bytes:
+        return self._source.read(offset, min(length, self._source.size - offset))
 
 
 def require_within(source: Source, offset: int, length: int) -> None:

@@ -4,6 +4,7 @@ Paths and symbolic links are followed inside this tree only: `..` of the top is 
 guest's.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -88,10 +89,19 @@ class Tree:
             return covered
         if here.volume is not None and self.attributes(here).kind != "dir":
             raise MissingError(f"{_text(here.path)} is no directory")
-        found = self._listing(here).get(name)
-        if found is None:
+        listing = self._listing(here)
+        if name not in listing:
+            name = self._in_any_case(here, name)
+        if name not in listing:
             raise MissingError(f"there is no {_text(path)}")
-        return Place(path, here.volume, found[0])
+        return Place((*here.path, name), here.volume, listing[name][0])
+
+    def _in_any_case(self, here: Place, name: bytes) -> bytes:
+        """The name as the directory has it, where the case does not matter."""
+        if here.volume is None or not files_of(here).ignores_case:
+            return name
+        folded = os.fsdecode(name).casefold()
+        return next((each for each in self._listing(here) if os.fsdecode(each).casefold() == folded), name)
 
     def _covered(self, path: Path) -> Place | None:
         """What is mounted there. Raises UnsupportedError for what should be, and cannot."""
@@ -127,6 +137,9 @@ def compose(volumes: Sequence[Volume], only: str | None) -> Tree:
     if only is not None:
         return Tree(Mounts(at={(): _whole(_named(volumes, only))}, missing={}))
     readable = [volume for volume in volumes if volume.files is not None]
+    if not readable:
+        told_of = [f"{volume.name}: {volume.reason}" for volume in volumes]
+        raise UnsupportedError(f"no volume of it can be read here: {'; '.join(told_of) or 'there are none'}")
     roots = [(volume, text) for volume in readable if (text := _fstab(volume)) is not None]
     if len(roots) == 1:
         return Tree(_by_fstab(*roots[0], volumes))

@@ -75,7 +75,14 @@ class Attributes(msgspec.Struct, frozen=True, tag=True):
     path: bytes
 
 
-Question = Open | List | Look | Runs | Read | Attributes
+class Touched(msgspec.Struct, frozen=True, tag=True):
+    """Tell which inodes lie in these ranges of the disks, (disk, start, end), after so many of them."""
+
+    ranges: list[tuple[int, int, int]]
+    skip: int
+
+
+Question = Open | List | Look | Runs | Read | Attributes | Touched
 
 
 class VolumeFound(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +109,7 @@ class Opened(msgspec.Struct, frozen=True, tag=True):
 class Entry(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A file. `path` is where it really is. `volume` and `number` are equal for two names of one file.
 
-    Everything but path and kind is missing where it was not asked for.
+    Everything but path, kind, volume and number is missing where it was not asked for.
     """
 
     path: bytes
@@ -155,6 +162,21 @@ class Extended(msgspec.Struct, frozen=True, tag=True):
     attributes: dict[str, bytes]
 
 
+class Inode(msgspec.Struct, frozen=True, array_like=True):
+    """An inode and a digest of its bytes."""
+
+    volume: str
+    number: int
+    digest: bytes
+
+
+class Inodes(msgspec.Struct, frozen=True, tag=True):
+    """Some of them; None if a file system does not tell."""
+
+    inodes: list[Inode] | None
+    more: bool
+
+
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """There is no answer: the path is missing, what is there is not supported, or broken."""
 
@@ -170,7 +192,7 @@ class Need(msgspec.Struct, frozen=True, tag=True):
     length: int
 
 
-Answer = Opened | Listing | Entry | Placed | Bytes | Extended | Failed | Need
+Answer = Opened | Listing | Entry | Placed | Bytes | Extended | Inodes | Failed | Need
 
 
 class Channel:

@@ -4,11 +4,12 @@ Its log is not replayed: what a running guest had not written back yet is missin
 """
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from holdfast.core.extents import Extent, align_outward, total_bytes
 from holdfast.filesystems import acl
 from holdfast.filesystems.contents import Attributes, Kind, Named, Run, in_order, kind_of, read_runs
 from holdfast.filesystems.errors import BrokenError, UnsupportedError
@@ -23,6 +24,8 @@ _LEAVES_AT: Final = 1 << 35
 """From this byte of a directory on there are no entries, only ways to find them."""
 _LONGEST_LINK: Final = 1024
 _DEEPEST: Final = 10
+_LOOKED_THROUGH_BYTES: Final = 1024 * 1024 * 1024
+_WINDOW_BYTES: Final = 1024 * 1024
 _KINDS: Final[dict[int, Kind]] = {1: "file", 2: "dir", 3: "other", 4: "other", 5: "other", 6: "other", 7: "link"}
 _ACLS: Final = {"trusted.SGI_ACL_FILE": acl.ACCESS, "trusted.SGI_ACL_DEFAULT": acl.DEFAULT}
 
@@ -51,6 +54,7 @@ class Xfs:
 
     name = "xfs"
     doubt = None
+    ignores_case = False
 
     def __init__(self, volume: Source) -> None:
         """Raises BrokenError, UnsupportedError."""
@@ -122,6 +126,29 @@ class Xfs:
             fork = Forks(self._volume, list(self._placed(records)), self._block, is_5=self._is_5)
             found = dict(attributes_in(fork))
         return {_ACLS.get(name, name): acl.from_xfs(kept) if name in _ACLS else kept for name, kept in found.items()}
+
+    def touched(self, extents: Sequence[Extent]) -> Iterator[tuple[int, bytes]] | None:
+        """See FileSystem. They lie anywhere: not told for so much that looking for them costs more than it saves."""
+        if not self._is_5 or total_bytes(extents) > _LOOKED_THROUGH_BYTES:
+            return None
+        return self._inodes_in(align_outward(extents, self._inode_bytes, self._volume.size))
+
+    def _inodes_in(self, extents: Sequence[Extent]) -> Iterator[tuple[int, bytes]]:
+        """An inode says which one it is."""
+        for start, end in extents:
+            for window in range(start, end, _WINDOW_BYTES):
+                raw = self._volume.read(window, min(_WINDOW_BYTES, end - window))
+                for at in range(0, len(raw), self._inode_bytes):
+                    if raw[at : at + 2] == b"IN":
+                        number = self._number_at(window + at)
+                        if raw[at + 152 : at + 160] == number.to_bytes(8, "big"):
+                            yield number, raw[at : at + self._inode_bytes]
+
+    def _number_at(self, byte: int) -> int:
+        block, within = divmod(byte, self._block)
+        group, block = divmod(block, self._group_blocks)
+        number = (group << self._group_log | block) << self._inode_log | within // self._inode_bytes
+        return int(number)
 
     def _read_inode(self, number: int) -> _Inode:
         group, within = (

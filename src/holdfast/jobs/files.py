@@ -98,7 +98,7 @@ def find_files(inspection: Inspection, path: bytes, pattern: str) -> Iterator[En
     for entry in below:
         text = os.fsdecode(entry.path)
         if fnmatchcase(text if whole else text.rpartition("/")[2], pattern):
-            yield entry if entry.number or entry.problem else inspection.look(entry.path)
+            yield entry if entry.problem else inspection.look(entry.path)
 
 
 def _is_new(inspection: Inspection, directory: Entry, seen: set[tuple[str, int]]) -> bool:

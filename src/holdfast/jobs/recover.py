@@ -3,10 +3,11 @@
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from holdfast.core.errors import RefusedError
+from holdfast.core.errors import RefusedError, UsageError
+from holdfast.core.machine import Hardware
 from holdfast.core.point import PointDisk, RestorePoint
 from holdfast.core.ports import DiskPlan, MachinePlan, NewDisk, Platform, TargetDisk
 from holdfast.core.progress import Progress
@@ -23,7 +24,8 @@ from holdfast.repository import Repository
 class NewMachine:
     """What a recovered machine is to be. `storage` maps disks to directories ("" = all), `networks` old to new.
 
-    `resumable`: go on with what an earlier try left of its disks, and leave them if this one fails.
+    `resumable`: go on with what an earlier try left of its disks, and leave them if this one fails. `buses` puts disks
+    ("" = all) on other controllers. `hardware` is for a point that holds disks only.
     A machine that is to start is then given `agent_timeout_s` seconds for its guest agent to answer.
     """
 
@@ -33,6 +35,8 @@ class NewMachine:
     start: bool
     agent_timeout_s: float
     resumable: bool = False
+    buses: Mapping[str, str] = field(default_factory=dict)
+    hardware: Hardware | None = None
 
 
 def recover_disk(
@@ -43,7 +47,7 @@ def recover_disk(
     notes = Notes(progress)
     try:
         with held(repository, point, notes):
-            outcome = _fill(repository, disk, target, notes)
+            outcome = fill(repository, disk, target, notes)
             target.finish()
     except BaseException:
         target.abandon()
@@ -79,7 +83,7 @@ def add_disk(
     began = time.monotonic()
     notes = Notes(progress)
     with held(repository, point, notes), prepared as added:
-        outcome = _fill(repository, disk, added.target, notes)
+        outcome = fill(repository, disk, added.target, notes)
         added.target.finish()
         name = added.attach()
     return RestoreResult(
@@ -110,7 +114,7 @@ def recover_machine(
     notes = Notes(progress)
     with held(repository, point, notes), platform.recreate(plan_machine(repository, point, wanted)) as machine:
         notes.add(machine.warnings)
-        outcomes = [_fill(repository, disk, machine.disks[disk.name], notes) for disk in point.disks]
+        outcomes = [fill(repository, disk, machine.disks[disk.name], notes) for disk in point.disks]
         for target in machine.disks.values():
             target.finish()
         notes.step("Defining the machine")
@@ -138,7 +142,7 @@ def recover_machine(
     )
 
 
-def _fill(repository: Repository, disk: PointDisk, target: TargetDisk, progress: Progress) -> RestoreOutcome:
+def fill(repository: Repository, disk: PointDisk, target: TargetDisk, progress: Progress) -> RestoreOutcome:
     """Write a disk, or what an earlier try left out of it."""
     if target.left_over is None:
         return restore_disk(repository, disk, target, progress=progress)
@@ -150,21 +154,26 @@ def _fill(repository: Repository, disk: PointDisk, target: TargetDisk, progress:
 
 def plan_machine(repository: Repository, point: RestorePoint, wanted: NewMachine) -> MachinePlan:
     """The machine that a point is to become. Raises RefusedError if the point holds disks only, NotFoundError."""
-    if point.definition.xml is None:
+    if point.definition.xml is None and wanted.hardware is None:
         raise RefusedError(
             f"point {point.id} of {point.machine} holds disks only, no machine's definition",
-            hint=f"bring its disks back: holdfast restore disk {point.machine}@{point.id} --disk NAME --output PATH",
+            hint="say what machine they are to get (--memory 4GiB), or bring back the disks: holdfast restore disk",
             code="no-definition",
         )
-    _check_names(point, wanted.storage)
+    if point.definition.xml is not None and wanted.hardware is not None:
+        raise UsageError(
+            f"point {point.id} says itself what machine it is of", hint="leave out --memory, --cpus and --firmware"
+        )
+    _check_names(point, [*wanted.storage, *wanted.buses])
     nvram = point.definition.nvram
     return MachinePlan(
         name=wanted.name,
-        definition=repository.read_blob(point.definition.xml),
+        definition=wanted.hardware or repository.read_blob(point.definition.xml or ""),
         nvram=None if nvram is None else repository.read_blob(nvram),
         disks=[DiskPlan.of(disk) for disk in point.disks],
         storage=wanted.storage,
         networks=wanted.networks,
+        buses=wanted.buses,
         resumable=wanted.resumable,
     )
 

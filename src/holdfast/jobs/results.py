@@ -171,6 +171,22 @@ class HomeResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExportResult:
+    """A point was written elsewhere, in `format`; `output` is a file, a device, or a directory with a file per disk."""
+
+    point: str
+    machine: str
+    machine_id: str
+    format: str
+    output: str
+    disks: tuple[RestoredDisk, ...]
+    read_bytes: int
+    written_bytes: int
+    seconds: float
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CopyResult:
     """A point was copied to `repository`, by comparing it with the point `built_on`, or all of it.
 

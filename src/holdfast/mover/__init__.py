@@ -5,6 +5,7 @@ from holdfast.mover.born import record_birth
 from holdfast.mover.copying import Common, PointThereError, copy_point, mend_point
 from holdfast.mover.difference import DifferenceOutcome, compare_disk, equalise_disk, may_differ
 from holdfast.mover.restore import RestoreOutcome, opening, restore_disk
+from holdfast.mover.streaming import stream_disk
 from holdfast.mover.verifying import LARGEST_PICTURE_BYTES, keep_verification
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "opening",
     "record_birth",
     "restore_disk",
+    "stream_disk",
 ]

@@ -110,7 +110,7 @@ class TarArchive(_Archive):
         self._write(bytes(2 * tarfile.BLOCKSIZE))
         self._give_name()
 
-    def _write(self, content: bytes | bytearray | memoryview) -> None:
+    def _write(self, content: bytes | memoryview) -> None:
         with told(self._draft):
             self._file.write(content)
 
@@ -203,7 +203,7 @@ def _header(member: tarfile.TarInfo) -> bytes:
     return member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 
-def _blocks(piece: Piece) -> Iterator[bytes | bytearray | memoryview]:
+def _blocks(piece: Piece) -> Iterator[bytes | memoryview]:
     if piece.content is not None:
         yield piece.content
         return

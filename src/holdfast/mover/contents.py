@@ -4,6 +4,7 @@ Where a file system says on which bytes of the disks a file lies, they are read 
 that parses the file system only computes what must be computed.
 """
 
+import mmap
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,11 +18,11 @@ _AHEAD: Final = 6
 
 
 class Piece(NamedTuple):
-    """Bytes of a file from `start` on; without `content` they are zeros."""
+    """Bytes of a file from `start` on; without `content` they are zeros. It is good until the next one is asked for."""
 
     start: int
     length: int
-    content: bytes | bytearray | None
+    content: bytes | memoryview | None
 
 
 class _Task(NamedTuple):
@@ -39,11 +40,13 @@ def read_pieces(inspection: Inspection, file: Entry) -> Iterator[Piece]:
         if file.size:
             yield Piece(0, file.size, inspection.read(file.path, 0, file.size))
         return
+    buffers = [memoryview(mmap.mmap(-1, min(_BLOCK_BYTES, file.size))) for _ in range(_AHEAD + 1)]
     with ThreadPoolExecutor(_READERS, "contents") as readers:
         waiting: deque[Future[Piece]] = deque()
         try:
-            for task in _tasks(inspection, file):
-                waiting.append(readers.submit(_read, inspection, file, task))
+            for number, task in enumerate(_tasks(inspection, file)):
+                buffer = buffers[number % len(buffers)]  # what was in it has been taken: pieces go out in order
+                waiting.append(readers.submit(_read, inspection, file, task, buffer))
                 if len(waiting) >= _AHEAD:
                     yield waiting.popleft().result()
             while waiting:
@@ -67,10 +70,10 @@ def _tasks(inspection: Inspection, file: Entry) -> Iterator[_Task]:
             yield _Task(run.start + at, min(_BLOCK_BYTES, run.length - at), run.disk, run.offset + at)
 
 
-def _read(inspection: Inspection, file: Entry, task: _Task) -> Piece:
+def _read(inspection: Inspection, file: Entry, task: _Task, buffer: memoryview) -> Piece:
     if task.disk is None:
-        content = None if task.offset < 0 else inspection.read(file.path, task.start, task.length)
-        return Piece(task.start, task.length, content)
-    buffer = bytearray(task.length)
-    inspection.devices[task.disk].read_into(task.offset, memoryview(buffer))
-    return Piece(task.start, task.length, buffer)
+        computed = None if task.offset < 0 else inspection.read(file.path, task.start, task.length)
+        return Piece(task.start, task.length, computed)
+    content = buffer[: task.length]
+    inspection.devices[task.disk].read_into(task.offset, content)
+    return Piece(task.start, task.length, content)

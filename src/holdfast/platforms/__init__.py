@@ -1,6 +1,6 @@
 """Where disks come from and go to.
 
-libvirt  running and shut-off QEMU guests           image  plain raw and qcow2 files, no hypervisor
+libvirt  running and shut-off QEMU guests           image  plain raw and qcow2 files, no hypervisor; appliance  OVA
    └───────────────┬───────────────────────────────────┘
 files    images as files on this host: what they are, reading raw ones, writing new ones
    │

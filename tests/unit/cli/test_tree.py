@@ -38,11 +38,11 @@ def test_the_commands_of_the_contract_are_there() -> None:
         ("point", "delete"), ("point", "undelete"), ("point", "pin"), ("point", "hold"), ("point", "lock"),
         ("point", "diff"),
         ("repository", "collect"), ("repository", "unhide"),
-        ("machine", "list"), ("backup",), ("point", "list"), ("point", "show"),
+        ("machine", "list"), ("machine", "export"), ("backup",), ("point", "list"), ("point", "show"),
         ("restore", "disk"), ("restore", "machine"), ("copy", "run"), ("copy", "status"), ("doctor",), ("completion",),
         ("mount", "create"), ("mount", "list"), ("mount", "remove"), ("mount", "finalize"), ("mount", "resume"),
         ("restore", "boot"),
-        ("file", "ls"), ("file", "cat"), ("file", "find"), ("file", "get"), ("file", "volumes"),
+        ("file", "diff"), ("file", "ls"), ("file", "cat"), ("file", "find"), ("file", "get"), ("file", "volumes"),
     }  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def test_what_streams_says_so_even_if_it_cannot_be_parsed() -> None:
     assert streaming == {
         ("backup",), ("repository", "check"), ("repository", "rebuild"), ("repository", "collect"),
         ("restore", "disk"), ("restore", "machine"), ("restore", "boot"), ("mount", "finalize"), ("copy", "run"),
-        ("file", "get"),
+        ("file", "get"), ("machine", "export"),
     }  # fmt: skip
 
 

@@ -8,7 +8,19 @@ import pytest
 
 from holdfast.core.errors import HoldfastError, NotFoundError
 from holdfast.filesystems import FileRun, Inspection
-from tests.support.images import contents, contents_below, ext_image, looking, sample, xfs_image
+from tests.support.images import (
+    MIB,
+    btrfs_image,
+    contents,
+    contents_below,
+    ext_image,
+    fat_image,
+    looking,
+    ntfs_image,
+    run,
+    sample,
+    xfs_image,
+)
 
 Maker = Callable[[Path, Path], bytes]
 MAKERS: dict[str, Maker] = {
@@ -17,6 +29,9 @@ MAKERS: dict[str, Maker] = {
     "ext4": ext_image,
     "ext4-inline": lambda folder, place: ext_image(folder, place, "ext4", "-O", "inline_data", "-I", "256"),
     "xfs": xfs_image,
+    "xfs-wide": lambda folder, place: xfs_image(folder, place, "-b", "size=1024", "-n", "size=8192"),
+    "btrfs": btrfs_image,
+    "btrfs-large": lambda folder, place: btrfs_image(folder, place, "-n", "65536"),
 }
 UNTIDY = {"/lost+found"}
 
@@ -36,6 +51,42 @@ def test_every_file_has_its_bytes(kind: str, folder: Path, tmp_path: Path) -> No
     assert {path: each for path, each in found.items() if path not in UNTIDY} == contents_below(folder)
     assert all(content in {None, found[path]} for path, content in by_runs.items())
     assert by_runs["/big/random"] is not None
+
+
+@pytest.mark.parametrize(("bits", "size"), [(12, 4 * MIB), (16, 20 * MIB), (32, 40 * MIB)])
+def test_every_file_of_a_fat_has_its_bytes(bits: int, size: int, folder: Path, tmp_path: Path) -> None:
+    (small := tmp_path / "top").mkdir()
+    (small / "Long Name With Blanks.txt").write_text("long")
+    (small / "SHORT.TXT").write_text("short")
+    (small / "below").mkdir()
+    for number in range(40):
+        (small / "below" / f"a file with a long name, number {number:03}").write_text(str(number))
+    (small / "random").write_bytes((folder / "big/random").read_bytes())
+    place = tmp_path / "image"
+    fat_image(small, place, bits, size)
+    run("mdel", "-i", place, "::/random", "::/below/a file with a long name, number 001")
+    (small / "below/a file with a long name, number 001").unlink()
+    run("mcopy", "-i", place, small / "SHORT.TXT", "::/second")
+    (small / "second").write_text("short")
+    run("mcopy", "-i", place, small / "random", "::/random")
+    with looking(place.read_bytes()) as inspection:
+        assert inspection.opened.volumes[0].file_system == "fat"
+        assert contents(inspection) == contents_below(small)
+        assert inspection.look(b"/BELOW").path == b"/below"
+        assert by_run(inspection, "/random", 1_000_000) == (small / "random").read_bytes()
+
+
+def test_every_file_of_an_ntfs_has_its_bytes(folder: Path, tmp_path: Path) -> None:
+    (small := tmp_path / "top").mkdir()
+    (small / "resident").write_text("little")
+    (small / "empty").touch()
+    (small / "random").write_bytes((folder / "big/random").read_bytes())
+    for number in range(60):
+        (small / f"a file with a long name, number {number:03}").write_bytes(bytes([number]) * 5000)
+    with looking(ntfs_image(small, tmp_path / "image")) as inspection:
+        assert inspection.opened.volumes[0].file_system == "ntfs"
+        assert contents(inspection) == contents_below(small)
+        assert by_run(inspection, "/random", 1_000_000) == (small / "random").read_bytes()
 
 
 def is_file(content: bytes | None) -> bool:

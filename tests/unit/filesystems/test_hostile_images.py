@@ -11,9 +11,21 @@ import pytest
 from holdfast.core.errors import FailedError, HoldfastError
 from holdfast.filesystems import Entry, Inspection, Wanted
 from holdfast.jobs.files import walked
-from tests.support.images import Patched, ext_image, looking, mutated, run, sample, written_blocks, xfs_image
+from tests.support.images import (
+    Patched,
+    btrfs_image,
+    ext_image,
+    fat_image,
+    looking,
+    mutated,
+    ntfs_image,
+    run,
+    sample,
+    written_blocks,
+    xfs_image,
+)
 
-MUTATIONS = 12
+MUTATIONS = 6
 """Of each kind; `tests.soak` makes many more."""
 
 
@@ -25,10 +37,13 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
         "ext4": ext_image(folder, place / "ext4"),
         "ext3": ext_image(folder, place / "ext3", "ext3"),
         "xfs": xfs_image(folder, place / "xfs"),
+        "btrfs": btrfs_image(folder, place / "btrfs"),
+        "ntfs": ntfs_image(folder / "etc", place / "ntfs"),
+        "fat": fat_image(folder / "etc", place / "fat", 12, 4 << 20),
     }
 
 
-@pytest.mark.parametrize("kind", ["ext4", "ext3", "xfs"])
+@pytest.mark.parametrize("kind", ["ext4", "ext3", "xfs", "btrfs", "ntfs", "fat"])
 def test_mutated_images_end_in_answers_or_in_errors(kind: str, images: dict[str, bytes]) -> None:
     image = images[kind]
     metadata = written_blocks(image)[:400]
@@ -40,7 +55,7 @@ def look_at_everything(disk: Patched) -> int:
     """Walk, read, ask for everything. Returns how many errors were told; any other exception is a failure."""
     told = 0
     try:
-        with Inspection({"vda": disk}, Wanted(), "the test") as inspection:
+        with Inspection({"vda": disk}, Wanted(thinking_s=2), "the test") as inspection:
             top = inspection.look(b"/")
             for entry in islice(walked(inspection, top, attributes=True), 100):
                 told += ask_everything(inspection, entry)

@@ -8,7 +8,7 @@ import pytest
 from holdfast.core.errors import NotFoundError
 from holdfast.core.point import RestorePoint
 from holdfast.jobs.decide import delete_points, purge_points
-from holdfast.jobs.hold import all_held, held, require_not_purged
+from holdfast.jobs.hold import all_held, held, kept, require_not_purged
 from holdfast.repository import Repository
 from holdfast.repository.decisions import Commit, Forget, Purge
 from holdfast.repository.signing import Signer
@@ -148,3 +148,29 @@ def test_a_hold_is_made_longer_while_it_is_needed(
 
 def holds_of(repository: Repository) -> list[Holding]:
     return list(repository.state().standings["a"].holds.values())
+
+
+def test_what_a_machine_runs_from_is_held_until_that_is_over_whatever_becomes_of_who_serves_it(
+    repository: Repository, point: RestorePoint, clock: SetClock
+) -> None:
+    is_over = False
+    for _ in range(3):  # servers come and go
+        with kept(reopened(repository), point, "ab" * 8, "web runs from it", lambda: is_over, Watcher()):
+            clock.now += timedelta(days=30)
+        assert not is_purged_now(repository, clock)
+    (hold,) = repository.state().standings["a"].holds.items()
+    assert hold == ("ab" * 8, Holding(until=None, reason="web runs from it", by=hold[1].by))
+    is_over = True
+    with kept(repository, point, "ab" * 8, "web runs from it", lambda: is_over, Watcher()):
+        pass
+    assert is_purged_now(repository, clock)
+
+
+def test_a_point_that_cannot_be_held_is_served_with_a_warning(
+    repository: Repository, point: RestorePoint, storage: FaultyStorage
+) -> None:
+    watcher = Watcher()
+    keeping = kept(repository, point, "ab" * 8, "web runs from it", lambda: False, watcher)
+    with storage.at_every_put("log/", failing), keeping:
+        assert repository.points()[0].state == "live"
+    assert "is not held" in watcher.warnings[0]

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from holdfast.core.errors import FailedError, NotFoundError, RefusedError
 from holdfast.platforms.files.qcow2 import Qcow2, has_magic, read_qcow2
+from holdfast.platforms.files.qemu_img import ImageKind
 
 ImageFormat = Literal["raw", "qcow2"]
 
@@ -96,7 +97,7 @@ def writable_device(chain: Chain) -> dict[str, Any]:
     return node
 
 
-def image_device(path: Path, image_format: ImageFormat) -> dict[str, Any]:
+def image_device(path: Path, image_format: ImageKind) -> dict[str, Any]:
     """QEMU's description of one image in a file or on a block device."""
     driver = "host_device" if path.is_block_device() else "file"
     return {"driver": image_format, "file": {"driver": driver, "filename": str(path)}}

@@ -12,7 +12,7 @@ from holdfast.core.errors import FailedError, FullError, NotFoundError, RefusedE
 from holdfast.core.extents import Extent
 from holdfast.platforms.errors import is_full
 from holdfast.platforms.files.chain import image_device
-from holdfast.platforms.files.qemu_img import add_bitmap, create_qcow2, set_backing
+from holdfast.platforms.files.qemu_img import add_bitmap, create_image, set_backing
 from holdfast.platforms.nbd.server import QemuNbd
 
 RECONNECT_S: Final = 20
@@ -35,7 +35,7 @@ def make_overlay(path: Path, size_bytes: int, *, holes: Sequence[Extent], bitmap
     """
     _claim(path)
     try:
-        create_qcow2(path, size_bytes)
+        create_image(path, size_bytes, "qcow2")
         if holes:
             _write_zeros(path, holes)
         add_bitmap(path, bitmap)

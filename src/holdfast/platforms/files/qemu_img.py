@@ -3,6 +3,7 @@
 import os
 import subprocess
 from pathlib import Path
+from typing import Literal
 
 from holdfast.core.errors import ConflictError, DamagedError, FailedError, FullError, HoldfastError
 
@@ -11,9 +12,12 @@ _CORRUPT, _LEAKS = 2, 3
 """What `qemu-img check` ends with; clusters that nobody refers to harm nobody."""
 
 
-def create_qcow2(path: Path, size_bytes: int) -> None:
-    """Write an empty qcow2 image into the file at `path`. Raises FullError or FailedError."""
-    _run("create", "-q", "-f", "qcow2", str(path), str(size_bytes), about=path)
+ImageKind = Literal["raw", "qcow2", "vmdk", "vhdx"]
+
+
+def create_image(path: Path, size_bytes: int, kind: ImageKind) -> None:
+    """Write an empty image into the file at `path`. Raises FullError or FailedError."""
+    _run("create", "-q", "-f", kind, str(path), str(size_bytes), about=path)
 
 
 def add_bitmap(path: Path, name: str) -> None:

@@ -9,9 +9,10 @@ from holdfast.core.errors import ConflictError, FailedError, RefusedError
 from holdfast.core.extents import Extent
 from holdfast.core.ports import BlockWriter, EditableDisk
 from holdfast.platforms.files.chain import Layer, read_chain, writable_device
+from holdfast.platforms.files.publishing import create_draft, require_free
 from holdfast.platforms.files.qemu_img import require_whole
 from holdfast.platforms.files.raw import raw_size
-from holdfast.platforms.files.target import Body, TargetFile, create_draft, new_body, require_free
+from holdfast.platforms.files.target import Body, TargetFile, new_body
 from holdfast.platforms.nbd.client import NbdWriter
 from holdfast.platforms.nbd.disk import EditableNbdDisk
 from holdfast.platforms.nbd.server import QemuNbd
@@ -48,7 +49,7 @@ class ResumableFile(TargetFile):
 
     def _open_body(self, size_bytes: int, image_format: str) -> Body:
         if self._draft.stat().st_size == 0:
-            return new_body(self._draft, size_bytes, image_format)
+            return new_body(self._draft, self._path, size_bytes, image_format)
         self._left = _LeftBody(self._draft, size_bytes, image_format)
         return self._left
 

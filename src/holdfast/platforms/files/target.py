@@ -7,13 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from holdfast.core.errors import FailedError, FullError, HoldfastError, NotFoundError, RefusedError
+from holdfast.core.errors import HoldfastError, RefusedError
 from holdfast.core.extents import Extent
 from holdfast.core.ports import BlockWriter, EditableDisk
-from holdfast.platforms.errors import is_full
 from holdfast.platforms.files.allocation import allocate
 from holdfast.platforms.files.chain import image_device
-from holdfast.platforms.files.qemu_img import create_qcow2
+from holdfast.platforms.files.publishing import (
+    create_draft,
+    exists_already,
+    give_name,
+    require_free,
+    sync_directory,
+    writing_failed,
+)
+from holdfast.platforms.files.qemu_img import ImageKind, create_image
+from holdfast.platforms.files.vmdk import rename_extent
 from holdfast.platforms.nbd.client import NbdWriter
 from holdfast.platforms.nbd.server import QemuNbd
 
@@ -76,14 +84,14 @@ class TargetFile:
         self._body.complete()
         try:
             os.fsync(self._file)
-            _publish(self._draft, self._path)
+            give_name(self._draft, self._path)
             self._finished = True
-            _sync_directory(self._path.parent)
+            sync_directory(self._path.parent)
         except FileExistsError as error:
-            raise _exists(self._path) from error
+            raise exists_already(self._path) from error
         except OSError as error:
             self.withdraw()
-            raise _writing_failed(self._path, "finishing", error) from error
+            raise writing_failed(self._path, "finishing", error) from error
         self._let_go()
 
     def abandon(self) -> None:
@@ -106,7 +114,7 @@ class TargetFile:
         return create_draft(self._path, self._draft)
 
     def _open_body(self, size_bytes: int, image_format: str) -> Body:
-        return new_body(self._draft, size_bytes, image_format)
+        return new_body(self._draft, self._path, size_bytes, image_format)
 
     def _discard(self) -> None:
         with contextlib.suppress(OSError):
@@ -122,15 +130,19 @@ class TargetFile:
             os.close(file)
 
 
-def new_body(draft: Path, size_bytes: int, image_format: str) -> Body:
+def new_body(draft: Path, path: Path, size_bytes: int, image_format: str) -> Body:
     """An empty image in the file of the draft. Raises RefusedError for a format that is not written, FullError."""
     match image_format:
         case "raw":
             return _RawBody(draft, size_bytes)
-        case "qcow2":
-            return _Qcow2Body(draft, size_bytes)
+        case "qcow2" | "vhdx":
+            return _ServedBody(draft, size_bytes, image_format)
+        case "vmdk":
+            return _VmdkBody(draft, path.name, size_bytes)
         case _:
-            raise RefusedError(f"cannot write a {image_format} image", hint="choose raw or qcow2")
+            raise RefusedError(
+                f"cannot write a {image_format} image", hint="choose raw, qcow2, vmdk or vhdx", code="format"
+            )
 
 
 class _RawBody:
@@ -141,7 +153,7 @@ class _RawBody:
         try:
             os.truncate(draft, size_bytes)
         except OSError as error:
-            raise _writing_failed(draft, f"making it {size_bytes} bytes long", error) from error
+            raise writing_failed(draft, f"making it {size_bytes} bytes long", error) from error
 
     def reserve(self, extents: Sequence[Extent]) -> None:
         """Blocks given out in long runs lie together, and a write finds its own without waiting for other writes."""
@@ -151,7 +163,7 @@ class _RawBody:
                     if end - start >= _WORTH_RESERVING:
                         allocate(file.fileno(), start, end - start)
         except OSError as error:
-            raise _writing_failed(self._draft, "making room", error) from error
+            raise writing_failed(self._draft, "making room", error) from error
 
     def open_writer(self) -> BlockWriter:
         return _RawWriter(self._draft)
@@ -175,7 +187,7 @@ class _RawWriter:
         try:
             self._cached = os.open(draft, os.O_WRONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise _writing_failed(draft, "opening", error) from error
+            raise writing_failed(draft, "opening", error) from error
         self._direct = _open_direct(draft)
 
     def write(self, offset: int, buffer: memoryview) -> None:
@@ -184,7 +196,7 @@ class _RawWriter:
             try:
                 done += self._write_some(offset + done, buffer[done:])
             except OSError as error:
-                raise _writing_failed(self._draft, f"writing at {offset + done}", error) from error
+                raise writing_failed(self._draft, f"writing at {offset + done}", error) from error
 
     def _write_some(self, offset: int, buffer: memoryview) -> int:
         if self._direct >= 0:
@@ -202,7 +214,7 @@ class _RawWriter:
             for file in files:
                 os.close(file)
         except OSError as error:
-            raise _writing_failed(self._draft, "closing", error) from error
+            raise writing_failed(self._draft, "closing", error) from error
 
 
 def _open_direct(draft: Path) -> int:
@@ -213,12 +225,12 @@ def _open_direct(draft: Path) -> int:
         return -1
 
 
-class _Qcow2Body:
-    """A qcow2 image that qemu-nbd writes."""
+class _ServedBody:
+    """An image of a format that qemu-nbd writes."""
 
-    def __init__(self, draft: Path, size_bytes: int) -> None:
-        create_qcow2(draft, size_bytes)
-        self._server = QemuNbd(str(draft), image_device(draft, "qcow2"), ["--cache=writeback"])
+    def __init__(self, draft: Path, size_bytes: int, image_format: ImageKind) -> None:
+        create_image(draft, size_bytes, image_format)
+        self._server = QemuNbd(str(draft), image_device(draft, image_format), ["--cache=writeback"])
 
     def reserve(self, extents: Sequence[Extent]) -> None:
         """The image grows as it is written."""
@@ -233,60 +245,14 @@ class _Qcow2Body:
         self._server.close()
 
 
-def require_free(path: Path) -> None:
-    """Raise RefusedError unless the final name is free, and in a place for files."""
-    if path.parent.is_relative_to("/dev") and not path.parent.is_relative_to("/dev/shm"):  # noqa: S108 - not ours
-        raise RefusedError(
-            f"{path} is no place for a file: what is written below /dev lies in memory",
-            hint="name a file in another directory",
-        )
-    if path.exists() or path.is_symlink():
-        raise _exists(path)
+class _VmdkBody(_ServedBody):
+    """A VMDK in one file. Its descriptor holds the file's own name, which is the draft's at first."""
 
+    def __init__(self, draft: Path, name: str, size_bytes: int) -> None:
+        super().__init__(draft, size_bytes, "vmdk")
+        self._draft = draft
+        self._name = name
 
-def create_draft(path: Path, draft: Path) -> int:
-    """Create and open the draft's file."""
-    try:
-        return os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    except FileNotFoundError as error:
-        raise NotFoundError(f"directory {path.parent} does not exist", hint="create it or name another") from error
-    except FileExistsError as error:
-        raise RefusedError(
-            f"{draft} exists, left by a restore that was interrupted or is still running",
-            hint="go on with it (--resume), remove it if no restore is running, or name another output",
-            code="exists",
-        ) from error
-    except OSError as error:
-        raise _writing_failed(path, "creating", error) from error
-
-
-def _publish(draft: Path, path: Path) -> None:
-    """Give the draft its final name without ever replacing what has that name. Raises FileExistsError, OSError."""
-    try:
-        path.hardlink_to(draft)
-    except FileExistsError:
-        raise
-    except OSError:
-        # FAT and its kin have no hard links: an empty file claims the name for the moment until the rename.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        draft.replace(path)
-    else:
-        draft.unlink()
-
-
-def _sync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _exists(path: Path) -> RefusedError:
-    return RefusedError(f"{path} exists", hint="name another output; nothing is ever overwritten", code="exists")
-
-
-def _writing_failed(path: Path, action: str, error: OSError) -> HoldfastError:
-    if is_full(error):
-        return FullError(f"{path}: no space left, {action}", hint="make room or name another output")
-    return FailedError(f"{path}: {action}: {error.strerror}")
+    def complete(self) -> None:
+        super().complete()
+        rename_extent(self._draft, self._draft.name, self._name)

@@ -13,10 +13,11 @@ from holdfast.core.errors import RefusedError
 from holdfast.platforms.files.overlay import exported_below, make_overlay
 from holdfast.platforms.libvirt.calls import asking
 from holdfast.platforms.libvirt.checkpoints import Checkpoints
+from holdfast.platforms.libvirt.fit import fit
 from holdfast.platforms.libvirt.marks import new_checkpoint_name
 from holdfast.platforms.libvirt.on_backup import run_from_backup
-from holdfast.platforms.libvirt.recreate import check_name, check_networks, place_disks, write_new
-from holdfast.platforms.libvirt.rewrite import NewPlaces, Rewritten, rewrite
+from holdfast.platforms.libvirt.recreate import check_name, check_networks, place_disks, redraw, write_new
+from holdfast.platforms.libvirt.rewrite import Rewritten
 from holdfast.platforms.libvirt.switch import Switch
 
 UNDEFINE = (
@@ -109,6 +110,7 @@ def boot(connection: Any, plan: BootPlan) -> Iterator[LibvirtBooting]:
     """
     check_name(connection, plan.machine.name)
     blueprint = draw(plan)
+    fit(connection, blueprint.rewritten)
     check_networks(connection, blueprint.rewritten)
     for path in blueprint.files:
         if path.exists():
@@ -128,14 +130,7 @@ def draw(plan: BootPlan) -> Blueprint:
     overlays = place_disks(machine)
     directory = next(iter(overlays.values())).parent
     nvram = None if machine.nvram is None else directory / f"{machine.name}-nvram.fd"
-    places = NewPlaces(
-        name=machine.name,
-        disks={disk.name: (disk, overlays[disk.name]) for disk in machine.disks},
-        nvram=nvram,
-        directory=directory,
-        networks=machine.networks,
-    )
-    rewritten = rewrite(machine.definition, places)
+    rewritten = redraw(machine, overlays, nvram)
     checkpoint = new_checkpoint_name(plan.owner)
     run_from_backup(rewritten.xml, plan.identity, plan.origin, checkpoint, overlays)
     return Blueprint(rewritten=rewritten, checkpoint=checkpoint, overlays=overlays, nvram=nvram)

@@ -10,12 +10,15 @@ from typing import Any
 import libvirt
 
 from holdfast.core.errors import FailedError, FullError, RefusedError, UsageError
+from holdfast.core.machine import Hardware
 from holdfast.core.ports import DiskPlan, MachinePlan
 from holdfast.platforms.errors import is_full
 from holdfast.platforms.files.resumable import ResumableFile
 from holdfast.platforms.files.target import TargetFile
 from holdfast.platforms.libvirt.calls import asking
 from holdfast.platforms.libvirt.domain_xml import parse, read_disks
+from holdfast.platforms.libvirt.fit import fit
+from holdfast.platforms.libvirt.plain import plain_definition, plain_targets
 from holdfast.platforms.libvirt.rewrite import NewPlaces, Rewritten, rewrite
 from holdfast.platforms.libvirt.switch import Switch
 
@@ -78,14 +81,8 @@ def recreate(connection: Any, plan: MachinePlan) -> Iterator[LibvirtTarget]:
     paths = place_disks(plan)
     directory = next(iter(paths.values())).parent
     nvram = None if plan.nvram is None else directory / f"{plan.name}-nvram.fd"
-    places = NewPlaces(
-        name=plan.name,
-        disks={disk.name: (disk, paths[disk.name]) for disk in plan.disks},
-        nvram=nvram,
-        directory=directory,
-        networks=plan.networks,
-    )
-    rewritten = rewrite(plan.definition, places)
+    rewritten = redraw(plan, paths, nvram)
+    fit(connection, rewritten)
     check_networks(connection, rewritten)
     for path in (*rewritten.files.values(), *(() if nvram is None else (nvram,))):
         if path.exists():
@@ -105,6 +102,24 @@ def recreate(connection: Any, plan: MachinePlan) -> Iterator[LibvirtTarget]:
                 unless_defined.pop_all()
 
 
+def redraw(plan: MachinePlan, paths: Mapping[str, Path], nvram: Path | None) -> Rewritten:
+    """The machine's definition, with these images. Raises UsageError, DamagedError. Pure."""
+    names = {disk.name: disk.name for disk in plan.disks}
+    definition = plan.definition
+    if isinstance(definition, Hardware):
+        names = dict(zip(names, plain_targets(), strict=False))
+        definition = plain_definition(plan.name, list(names.values()), definition)
+    places = NewPlaces(
+        name=plan.name,
+        disks={names[disk.name]: (disk, paths[disk.name]) for disk in plan.disks},
+        nvram=nvram,
+        directory=next(iter(paths.values())).parent,
+        networks=plan.networks,
+        buses={names.get(disk, disk): bus for disk, bus in plan.buses.items()},
+    )
+    return rewrite(definition, places)
+
+
 def place_disks(plan: MachinePlan) -> dict[str, Path]:
     """A path for each disk: in the storage named for it or for all, else beside the original, never on top of it.
 
@@ -112,7 +127,8 @@ def place_disks(plan: MachinePlan) -> dict[str, Path]:
     """
     if unknown := sorted(set(plan.storage) - {"", *(disk.name for disk in plan.disks)}):
         raise UsageError(f"the point has no disk {', '.join(unknown)}", hint="see: holdfast point show")
-    originals = {disk.name: disk.path for disk in read_disks(parse(plan.definition))}
+    known = [] if isinstance(plan.definition, Hardware) else read_disks(parse(plan.definition))
+    originals = {disk.name: disk.path for disk in known}
     return {disk.name: _place(disk, plan, originals.get(disk.name)) for disk in plan.disks}
 
 

@@ -20,13 +20,17 @@ _NETWORK_KEYS = {"network": "network", "bridge": "bridge", "direct": "dev"}  # i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewPlaces:
-    """Where the recovered machine's things are. `directory` takes the small files that the definition names."""
+    """Where the recovered machine's things are. `directory` takes the small files that the definition names.
+
+    `buses` are the disks' controllers ("" = all) where they are not to stay as they were.
+    """
 
     name: str
     disks: Mapping[str, tuple[DiskPlan, Path]]
     nvram: Path | None
     directory: Path
     networks: Mapping[str, str]
+    buses: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,6 +66,13 @@ def rewrite(definition: bytes, places: NewPlaces) -> Rewritten:
     for step in steps:
         step(new, places)
     return new
+
+
+def set_bus(disk: ET.Element, bus: str) -> None:
+    """Put a disk on another bus; its address there is libvirt's to choose."""
+    for target in disk.iterfind("target"):
+        target.set("bus", bus)
+    _remove_children(disk, "address")
 
 
 def connect_interfaces(domain: ET.Element, networks: Mapping[str, str]) -> None:
@@ -107,6 +118,8 @@ def _disks(new: Rewritten, places: NewPlaces) -> None:
     for element, disk in listed:
         if disk.name in places.disks:
             _give_new_image(element, *places.disks[disk.name], new)
+            if bus := places.buses.get(disk.name) or places.buses.get(""):
+                set_bus(element, bus)
         elif disk.is_medium:
             if (source := element.find("source")) is not None:
                 source.set("startupPolicy", "optional")  # the medium may not be on this host

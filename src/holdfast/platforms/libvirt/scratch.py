@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from holdfast.core.errors import FailedError, FullError, RefusedError
-from holdfast.platforms.files.qemu_img import create_qcow2
+from holdfast.platforms.files.qemu_img import create_image
 from holdfast.platforms.libvirt.survey import SurveyedDisk
 from holdfast.platforms.workspace import Workspace
 
@@ -58,7 +58,7 @@ class Scratch:
         limits = limits_for({disk.name: disk.size_bytes for disk in disks}, _free(base), limit_bytes, base)
         for disk in disks:
             image = workspace.path / f"{disk.name}.qcow2"
-            create_qcow2(image, disk.size_bytes)
+            create_image(image, disk.size_bytes, "qcow2")
             _give_to_owner_of(disk, image)
             self.files[disk.name] = image
             self.limits[image] = limits[disk.name]

@@ -1,0 +1,114 @@
+"""`holdfast machine export`: a point in the formats of other hypervisors, or on a device."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from holdfast.bootstrap.wiring import appliance, open_for_reading, target_device, target_file
+from holdfast.cli.common import Common
+from holdfast.cli.output import size_text
+from holdfast.cli.stream import StreamCommand, stream
+from holdfast.core.errors import RefusedError, UsageError
+from holdfast.core.point import PointDisk, RestorePoint
+from holdfast.core.ports import TargetDisk
+from holdfast.core.selection import parse_reference, select_disk, select_point
+from holdfast.jobs.elsewhere import Export
+from holdfast.jobs.results import ExportResult
+from holdfast.repository import Repository
+
+_EXAMPLES = """
+holdfast machine export web01@latest --format ova --output /srv/web01.ova
+holdfast machine export web01@latest --format vmdk --output /srv/web01
+holdfast machine export web01@latest --disk vda --format vhdx --output /srv/web01.vhdx
+holdfast machine export nas@latest --disk system --format raw --output /dev/sdb --overwrite
+"""
+
+
+@click.command("export", cls=StreamCommand, examples=_EXAMPLES)
+@click.argument("reference", metavar="MACHINE@POINT")
+@click.option(
+    "--format",
+    "image_format",
+    type=click.Choice(["raw", "qcow2", "vmdk", "vhdx", "ova"]),
+    required=True,
+    help="What to write: an image for each disk, or one file with all of the machine.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="PATH",
+    help="A new file; a new directory where there are several disks; or a block device.",
+)
+@click.option("--disk", metavar="NAME", help="This disk only.")
+@click.option("--overwrite", is_flag=True, help="What the block device holds may be lost.")
+@click.pass_context
+def export(context: click.Context, /, reference: str, **said: Any) -> int:
+    """Write a point in the format of another hypervisor.
+
+    The point is chosen as for `point show`. Each disk is read and written once. Until a file is whole, its name ends in
+    .partial.
+    """
+    common = Common.of(context)
+    with stream(common) as run:
+        wanted = parse_reference(reference)
+        output: Path = said["output"].absolute()
+        with open_for_reading(common.repository(), run.warn) as repository:
+            point = select_point(repository.points(), wanted)
+            with run.watch(point.machine) as progress:
+                job = Export(repository, point, progress)
+                if said["image_format"] == "ova":
+                    result = _to_appliance(job, repository, point, output, said)
+                else:
+                    result = job.to_images(_targets(point, output, said), said["image_format"], output)
+        run.result(result, _lines(result), warnings=result.warnings)
+    return run.exit_status
+
+
+def _to_appliance(
+    job: Export, repository: Repository, point: RestorePoint, output: Path, said: Mapping[str, Any]
+) -> ExportResult:
+    if said["disk"] or said["overwrite"]:
+        raise UsageError("an OVA is a file with all of a machine", hint="leave out --disk and --overwrite")
+    if point.definition.xml is None:
+        raise RefusedError(
+            f"point {point.id} of {point.machine} holds disks only, no machine's definition",
+            hint="export its disks: --format vmdk",
+            code="no-definition",
+        )
+    sizes = {disk.name: disk.size_bytes for disk in point.disks}
+    return job.to_appliance(appliance(output, repository.read_blob(point.definition.xml), point.machine, sizes))
+
+
+def _targets(point: RestorePoint, output: Path, said: Mapping[str, Any]) -> dict[str, TargetDisk]:
+    disks = [select_disk(point, said["disk"])] if said["disk"] else list(point.disks)
+    image_format = said["image_format"]
+    if output.is_block_device():
+        return _device(disks, output, said)
+    if said["overwrite"]:
+        raise UsageError("--overwrite is for a block device; no file is ever overwritten", hint="leave it out")
+    if len(disks) == 1:
+        return {disks[0].name: target_file(output, disks[0].size_bytes, image_format)}
+    output.mkdir(exist_ok=True)
+    paths = {disk: output / f"{disk.name}.{image_format}" for disk in disks}
+    return {disk.name: target_file(path, disk.size_bytes, image_format) for disk, path in paths.items()}
+
+
+def _device(disks: Sequence[PointDisk], output: Path, said: Mapping[str, Any]) -> dict[str, TargetDisk]:
+    if len(disks) != 1 or said["image_format"] != "raw":
+        raise UsageError("a device takes one disk, as it is", hint="add --disk NAME --format raw")
+    if not said["overwrite"]:
+        raise RefusedError(
+            f"{output} is a device, and what it holds would be lost", hint="add --overwrite", code="would-overwrite"
+        )
+    return {disks[0].name: target_device(output, disks[0].size_bytes)}
+
+
+def _lines(result: ExportResult) -> list[str]:
+    lines = [
+        f"{result.output}: {result.format} from point {result.point} of {result.machine}",
+        f"  read {size_text(result.read_bytes)}, written {size_text(result.written_bytes)}, {result.seconds:.1f} s",
+    ]
+    return lines + [f"  {disk.name}: {disk.output}" for disk in result.disks if disk.output != result.output]

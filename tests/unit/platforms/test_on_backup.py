@@ -1,0 +1,74 @@
+"""The definition of a machine that runs from backup, and what is left of it when it does not any more."""
+
+import xml.etree.ElementTree as ET
+from datetime import UTC, datetime
+from pathlib import Path
+
+from holdfast.core.boot import Origin
+from holdfast.platforms.libvirt.domain_xml import parse
+from holdfast.platforms.libvirt.on_backup import (
+    checkpoint_of,
+    like_any_other,
+    overlays_of,
+    read_origin,
+    run_from_backup,
+    unfinished,
+)
+
+PLAIN = """<domain type="kvm"><name>web</name><uuid>11111111-1111-1111-1111-111111111111</uuid>
+<metadata><os xmlns="urn:x">debian</os></metadata><devices>
+<disk type="file"><driver name="qemu" type="qcow2" error_policy="report"/><source file="/vm/web-vda.qcow2"/>
+<target dev="vda"/></disk>
+<disk type="file"><driver name="qemu" type="raw" copy_on_read="on"/><source file="/vm/shared"/>
+<target dev="vdb"/></disk>
+</devices></domain>"""
+ORIGIN = Origin(
+    repository="/srv/backup & more",
+    point="0123456789abcdef",
+    machine="web01 <old>",
+    born_at=datetime(2026, 3, 1, 2, 3, 4, 5, tzinfo=UTC),
+    socket=Path("/run/holdfast/x.nbd"),
+)
+OVERLAYS = {"vda": Path("/vm/web-vda.qcow2")}
+
+
+def on_backup() -> str:
+    domain = parse(PLAIN)
+    run_from_backup(domain, "22222222-2222-2222-2222-222222222222", ORIGIN, "holdfast-0a-1", OVERLAYS)
+    return ET.tostring(domain, encoding="unicode")
+
+
+def test_the_definition_carries_all_that_is_needed_to_serve_the_machine_elsewhere() -> None:
+    domain = parse(on_backup())
+    assert read_origin(domain) == ORIGIN
+    assert overlays_of(domain) == OVERLAYS
+    assert checkpoint_of(domain) == "holdfast-0a-1"
+    assert domain.findtext("uuid") == "22222222-2222-2222-2222-222222222222"
+
+
+def test_errors_of_its_disks_pause_it_and_the_chain_is_written_out_to_its_end() -> None:
+    disk, other = parse(on_backup()).findall("devices/disk")
+    driver, below = disk.find("driver"), disk.find("backingStore")
+    assert driver is not None
+    assert below is not None
+    assert (driver.get("error_policy"), driver.get("rerror_policy")) == ("stop", "stop")
+    assert below.find("source/host[@socket='/run/holdfast/x.nbd']") is not None
+    assert 10 <= int(below.find("source/reconnect").get("delay")) <= 30  # type: ignore[union-attr,arg-type]
+    assert below.find("backingStore") is not None
+    assert other.find("backingStore") is None
+    assert unfinished(parse(on_backup()), ORIGIN) == ["vda"]
+
+
+def test_a_machine_that_is_home_has_its_own_policies_again_and_no_trace_of_the_backup() -> None:
+    domain = parse(like_any_other(on_backup()))
+    assert read_origin(domain) is None
+    assert overlays_of(domain) == {}
+    first, other = (each.attrib for each in domain.findall("devices/disk/driver"))
+    assert first == {"name": "qemu", "type": "qcow2", "error_policy": "report"}
+    assert other == {"name": "qemu", "type": "raw", "copy_on_read": "on"}
+    assert len(domain.findall("metadata/*")) == 1
+
+
+def test_a_machine_like_any_other_does_not_run_from_backup() -> None:
+    assert read_origin(parse(PLAIN)) is None
+    assert unfinished(parse(PLAIN), ORIGIN) == []
