@@ -21,7 +21,7 @@ from holdfast.jobs.export import exported
 from holdfast.jobs.hold import held, kept
 from holdfast.platforms.nbd.attendant import FailedRead, note_failure
 from holdfast.platforms.nbd.mounts import ENDING
-from holdfast.platforms.nbd.nbdkit import answer_failure, answer_ready
+from holdfast.platforms.outliving import answer_failure, answer_ready
 from holdfast.repository import BlockDevice
 
 API_VERSION = 2

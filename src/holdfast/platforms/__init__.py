@@ -6,5 +6,6 @@ files    images as files on this host: what they are, reading raw ones, writing 
    │
 nbd      a disk over NBD: readers, extents, writers; qemu-nbd as a child
    │
+outliving  servers that go on when we have gone
 workspace  private directories that outlive nothing but a crash, and are swept after one
 """

@@ -19,7 +19,8 @@ import msgspec
 
 from holdfast.core.errors import HoldfastError
 from holdfast.platforms.nbd.mounts import ATTENDED, ENDING, Served, write_down
-from holdfast.platforms.nbd.nbdkit import Service, Starting
+from holdfast.platforms.nbd.nbdkit import Service, nbdkit
+from holdfast.platforms.outliving import Starting
 
 _FAILED: Final = "failed-read"
 _LOOK_S: Final = 0.5
@@ -86,7 +87,7 @@ class Attendant:
         """Try, at ever longer intervals, until a server serves. Returns its number; None once the mount is to end."""
         pause = _LOOK_S
         while not self._is_over():
-            starting = Starting(self._service, self._served.listener, self._log, self._served.lock)
+            starting = Starting(nbdkit(self._service), self._served.listener.fileno(), self._log, self._served.lock)
             try:
                 starting.hand_over(self._service.message(self._served.workspace))
                 write_down(self._served.workspace, replace(self._served.mount, process=starting.process))

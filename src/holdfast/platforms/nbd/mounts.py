@@ -21,7 +21,8 @@ import msgspec
 
 from holdfast.core.errors import DeniedError, FailedError
 from holdfast.core.mount import Mount
-from holdfast.platforms.nbd.nbdkit import Service, Starting, listening, served_uri
+from holdfast.platforms.nbd.nbdkit import Service, listening, nbdkit, served_uri
+from holdfast.platforms.outliving import Starting
 from holdfast.platforms.workspace import NAME, Workspace, is_abandoned
 
 _STATE: Final = "mount.json"
@@ -91,7 +92,7 @@ def _start(
 ) -> Started:
     """Start the server, write down what it serves, and let it go, in this order."""
     log = workspace.path / "log"
-    server = Starting(service, listener, log, workspace.lock)
+    server = Starting(nbdkit(service), listener.fileno(), log, workspace.lock)
     try:
         warnings = server.hand_over(service.message(workspace.path))
         place = Place(

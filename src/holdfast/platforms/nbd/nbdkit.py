@@ -1,60 +1,24 @@
-"""nbdkit as a child that serves disks through a plugin of ours, and outlives us once it is ready.
+"""nbdkit, which serves disks through a plugin of ours, and the sockets it is handed: see `outliving`."""
 
-    we      the listening socket, which queues clients from now on; start nbdkit; hand the message over
-    nbdkit  loads the plugin, which makes its disks ready and answers
-    we      write down what is served; let it go
-    nbdkit  serves, until it is told to end
-
-Until it is let go, it ends when we do. Secrets go through the conversation, a socket without a name, and nowhere else.
-"""
-
-import ctypes
 import errno
-import fcntl
 import os
 import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-import msgspec
-
 from holdfast.core.errors import ConflictError, FailedError, HoldfastError, UsageError
 from holdfast.core.mount import Certificates, ListenAddress, SharedKeys, TcpAddress, Terms, UnixAddress
 from holdfast.platforms.nbd.server import HAND_OVER
+from holdfast.platforms.outliving import Program
 
 LONGEST_SOCKET_PATH: Final = 107
 _QUEUE: Final = 64
 _THREADS: Final = 8
 """Requests of one client that are worked on at once."""
-_ABOVE_ACTIVATION: Final = 10
-"""Descriptors from 3 on are for systemd's socket activation."""
-_END_S: Final = 10.0
-_GO: Final = b"go"
-_PR_SET_PDEATHSIG: Final = 1
-
-
-class _Failure(msgspec.Struct, frozen=True):
-    """A HoldfastError of the plugin's."""
-
-    kind: str
-    message: str
-    hint: str
-    code: str
-
-
-class _Answer(msgspec.Struct, frozen=True):
-    """What the plugin says: that it is ready, with warnings, or why it is not."""
-
-    warnings: list[str] = []
-    failure: _Failure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,92 +33,13 @@ class Service:
     terms: Terms
 
 
-class Starting:
-    """A server that listens, and ends with us unless it is let go. A context manager."""
-
-    def __init__(self, service: Service, listener: socket.socket, log: Path, lock: int) -> None:
-        """Start it; `lock` is a descriptor that it keeps open as long as it lives. Raises FailedError."""
-        self._log = log
-        self._conversation, theirs = Pipe()
-        high = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, _ABOVE_ACTIVATION) for each in (theirs.fileno(), lock)]
-        try:
-            with log.open("ab") as output:
-                self._child = subprocess.Popen(
-                    ["sh", "-c", HAND_OVER, "sh", *_command(service, high[0])],
-                    stdin=listener.fileno(),
-                    stdout=output,
-                    stderr=output,
-                    pass_fds=high,
-                    env=_environment(),
-                    start_new_session=True,
-                )
-        except OSError as error:
-            raise FailedError(f"cannot start nbdkit: {error.strerror or error}", hint="install nbdkit") from error
-        finally:
-            theirs.close()
-            for each in high:
-                os.close(each)
-
-    @property
-    def process(self) -> int:
-        """Its number."""
-        return self._child.pid
-
-    def hand_over(self, message: bytes) -> Sequence[str]:
-        """Give it the message and wait until it is ready. Returns warnings. Raises what the plugin raised."""
-        try:
-            self._conversation.send_bytes(message)
-            answer = msgspec.msgpack.decode(self._conversation.recv_bytes(), type=_Answer)
-        except (EOFError, OSError) as error:
-            raise FailedError(
-                f"nbdkit does not serve: {self._complaint()}",
-                hint="install nbdkit and nbdkit-plugin-python; `holdfast doctor` looks at them",
-                code="not-served",
-            ) from error
-        if answer.failure is not None:
-            raise _as_error(answer.failure)
-        return answer.warnings
-
-    def let_go(self) -> None:
-        """It serves from now on, whatever becomes of us. Raises FailedError if it has died."""
-        try:
-            self._conversation.send_bytes(_GO)
-            self._conversation.recv_bytes()
-        except (EOFError, OSError) as error:
-            raise FailedError(f"nbdkit ended: {self._complaint()}", code="not-served") from error
-        self._conversation.close()
-        self._child.returncode = 0  # it is not waited for
-
-    def end(self) -> None:
-        """It is not wanted any more: it gives back its hold, or is killed."""
-        self._conversation.close()
-        try:
-            self._child.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
-
-    def _complaint(self) -> str:
-        return " ".join(self._log.read_text(errors="replace").split()) or "it says nothing"
-
-
-def answer_ready(conversation: Connection, warnings: Sequence[str]) -> bool:
-    """For the plugin: tell that the disks are ready. Returns whether to go on and serve."""
-    try:
-        conversation.send_bytes(msgspec.msgpack.encode(_Answer(list(warnings))))
-        conversation.recv_bytes()
-        # nbdkit asks the kernel for a signal at its parent's death when it is given a socket.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
-        conversation.send_bytes(_GO)
-    except (EOFError, OSError):
-        return False
-    return True
-
-
-def answer_failure(conversation: Connection, error: HoldfastError) -> None:
-    """For the plugin: tell why there is nothing to serve."""
-    failure = _Failure(error.kind, error.message, error.hint, error.code)
-    conversation.send_bytes(msgspec.msgpack.encode(_Answer(failure=failure)))
+def nbdkit(service: Service) -> Program:
+    """The server, which is handed a listening socket."""
+    return Program(
+        name="nbdkit",
+        hint="install nbdkit and nbdkit-plugin-python; `holdfast doctor` looks at them",
+        command=lambda conversation: ["sh", "-c", HAND_OVER, "sh", *_command(service, conversation)],
+    )
 
 
 @contextmanager
@@ -247,14 +132,3 @@ def _command(service: Service, conversation: int) -> list[str]:
         case SharedKeys(file=file):
             options += ["--tls=require", f"--tls-psk={file}"]
     return ["nbdkit", *options, "python", str(service.plugin), f"conversation={conversation}"]
-
-
-def _environment() -> dict[str, str]:
-    """Ours, without passphrases, and with the places where this interpreter finds what it imports."""
-    kept = {name: value for name, value in os.environ.items() if "PASSPHRASE" not in name}
-    return {**kept, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONDONTWRITEBYTECODE": "1"}
-
-
-def _as_error(failure: _Failure) -> HoldfastError:
-    kinds = {each.kind: each for each in HoldfastError.__subclasses__()}
-    return kinds.get(failure.kind, FailedError)(failure.message, hint=failure.hint, code=failure.code)
