@@ -51,7 +51,7 @@ _MEMINFO: Final = Path("/proc/meminfo")
 )
 @click.option(
     "--script",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     metavar="FILE",
     help="A shell script to be run inside; it must end with 0.",
 )
@@ -69,7 +69,7 @@ _MEMINFO: Final = Path("/proc/meminfo")
 @click.option("--at-once", type=click.IntRange(min=1), default=4, show_default=True, help="So many machines at most.")
 @click.option(
     "--scratch",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     metavar="DIR",
     help="Where what the machines write goes, until they end.  [default: TMPDIR]",
 )

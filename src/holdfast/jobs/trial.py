@@ -74,7 +74,9 @@ def try_point(
 
 def memory_for(repository: Repository, point: RestorePoint, platform: TrialPlatform) -> int:
     """Bytes of memory that the point's machine takes. Raises RefusedError for a point without a definition."""
-    return platform.memory_of(_machine(repository, point).definition)
+    definition = _machine(repository, point).definition
+    assert isinstance(definition, bytes), "of a captured machine"
+    return platform.memory_of(definition)
 
 
 def _outcomes(machine: TrialMachine, expected: Expectations, notes: Notes) -> Iterator[CheckOutcome]:

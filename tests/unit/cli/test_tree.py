@@ -36,7 +36,7 @@ def test_the_commands_of_the_contract_are_there() -> None:
         ("repository", "create"), ("repository", "info"), ("repository", "check"), ("repository", "rebuild"),
         ("repository", "purge"), ("retention", "apply"),
         ("point", "delete"), ("point", "undelete"), ("point", "pin"), ("point", "hold"), ("point", "lock"),
-        ("point", "diff"),
+        ("point", "diff"), ("point", "verify"),
         ("repository", "collect"), ("repository", "unhide"),
         ("machine", "list"), ("machine", "export"), ("backup",), ("point", "list"), ("point", "show"),
         ("restore", "disk"), ("restore", "machine"), ("copy", "run"), ("copy", "status"), ("doctor",), ("completion",),
@@ -49,7 +49,7 @@ def test_the_commands_of_the_contract_are_there() -> None:
 def test_what_streams_says_so_even_if_it_cannot_be_parsed() -> None:
     streaming = {path for path, command in LEAVES.items() if isinstance(command, StreamCommand)}
     assert streaming == {
-        ("backup",), ("repository", "check"), ("repository", "rebuild"), ("repository", "collect"),
+        ("backup",), ("point", "verify"), ("repository", "check"), ("repository", "rebuild"), ("repository", "collect"),
         ("restore", "disk"), ("restore", "machine"), ("restore", "boot"), ("mount", "finalize"), ("copy", "run"),
         ("file", "get"), ("machine", "export"),
     }  # fmt: skip

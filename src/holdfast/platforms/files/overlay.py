@@ -48,7 +48,7 @@ def make_overlay(path: Path, size_bytes: int, *, holes: Sequence[Extent], bitmap
 
 def make_scratch_overlay(path: Path, size_bytes: int, backing: dict[str, Any]) -> None:
     """A new image over what `backing` holds, that nobody will miss after a power cut. Raises FullError, FailedError."""
-    create_qcow2(path, size_bytes)
+    create_image(path, size_bytes, "qcow2")
     set_backing(path, "json:" + json.dumps(backing))
 
 

@@ -142,6 +142,7 @@ def _rewritten(plan: TrialPlan, space: Path) -> Rewritten:
         directory=space,
         networks={},
     )
+    assert isinstance(machine.definition, bytes), "of a captured machine"
     return rewrite(machine.definition, places)
 
 
