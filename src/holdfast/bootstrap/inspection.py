@@ -38,6 +38,7 @@ def probes(connection: str | None, storage: StorageSettings | None) -> Iterator[
         yield Probe(name=program, needed=f">= {_QEMU}", look=partial(_program, program))
     yield Probe(name="nbdkit", needed=f">= {_NBDKIT}, for mounts", look=_nbdkit)
     yield Probe(name="python seccomp", needed="python3-seccomp, to look into disks", look=_seccomp)
+    yield Probe(name="fuse", needed="fuse3 and /dev/fuse, for mounts of files", look=_fuse)
     yield Probe(name="kvm", needed="not needed; guests run faster with it", look=_kvm)
     if connection is not None:
         yield Probe(name="hypervisor", needed=f"{connection} answers", look=partial(_hypervisor, connection))
@@ -93,6 +94,14 @@ def _program(name: str) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         raise FailedError(f"{path} does not run: {error}", hint="reinstall qemu-utils") from error
     return _new_enough(answer.stdout.partition("\n")[0], _QEMU, "QEMU")
+
+
+def _fuse() -> str:
+    if shutil.which("fusermount3") is None:
+        raise NotFoundError("missing", hint="install fuse3")
+    if not Path("/dev/fuse").exists():
+        raise NotFoundError("no /dev/fuse", hint="load the kernel's module fuse")
+    return "fusermount3 and /dev/fuse"
 
 
 def _nbdkit() -> str:

@@ -13,6 +13,8 @@ from holdfast.bootstrap.settings import find_run_directory
 from holdfast.bootstrap.wiring import open_for_reading
 from holdfast.cli.common import Command, Common, Group
 from holdfast.cli.confirmation import YES
+from holdfast.cli.file import volume_options
+from holdfast.cli.mount_files import create_directory_mount
 from holdfast.cli.mount_machines import CONNECT, discard, finalize, resume
 from holdfast.cli.output import local_text, print_json, print_table, printable
 from holdfast.cli.point_choice import choose_point
@@ -35,6 +37,7 @@ from holdfast.jobs.export import disks_to_export
 _CREATE_EXAMPLES = """
 holdfast mount create web01@latest --nbd
 holdfast mount create web01@latest --disk vda --nbd /run/web01.sock --overlay
+holdfast mount create web01@latest --fuse /mnt/web01
 holdfast mount create web01@latest --nbd --listen 10.0.0.5:10809 --tls-certificates /etc/pki/holdfast
 """
 _OWN_DIRECTORY = "-"
@@ -56,6 +59,13 @@ def mount() -> None:
     metavar="[SOCKET]",
     help="Serve the disks over NBD, at a UNIX socket.  [default: one of the mount's own]",
 )
+@click.option(
+    "--fuse",
+    "directory",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Show the files below DIR, an empty directory, instead.",
+)
 @click.option("--disk", "disks", multiple=True, metavar="NAME", help="This disk only. Repeatable.  [default: all]")
 @click.option("--overlay", is_flag=True, help="Take writes too, and throw them away at the end. One disk only.")
 @click.option("--listen", metavar="HOST:PORT", help="Listen there instead; port 0 is any that is free.")
@@ -71,15 +81,19 @@ def mount() -> None:
     metavar="FILE",
     help="Only over TLS, to clients with a key: FILE has a line NAME:KEY for each, as psktool(1) writes it.",
 )
+@volume_options
 @click.pass_context
 def create(context: click.Context, /, reference: str, **said: Any) -> None:
-    """Serve a restore point's disks, without restoring them.
+    """Serve a restore point's disks or files, without restoring them.
 
-    Each is an export under its name. The disks can be read as soon as the command returns, and until `mount remove`;
-    the point is held as long. Only what is read is fetched. POINT is chosen as for `point show`. Without TLS, nothing
-    is served beyond this host.
+    Each disk is an export under its name; files are shown read-only, as `file ls` shows them. They can be read as soon
+    as the command returns, and until `mount remove`; the point is held as long. Only what is read is fetched. POINT is
+    chosen as for `point show`. Without TLS, nothing is served beyond this host.
     """
     common = Common.of(context)
+    if said["directory"] is not None:
+        create_directory_mount(common, reference, said)
+        return
     tls = _tls(said["tls_certificates"], said["tls_psk"])
     terms = Terms(address=_address(said["socket"], said["listen"], tls), tls=tls, overlay=said["overlay"])
     wanted = parse_reference(reference)
@@ -160,7 +174,7 @@ def _only(found: Sequence[Mount], wanted: str) -> Mount | None:
 
 def _address(socket: str | None, listen: str | None, tls: Tls | None) -> ListenAddress:
     if socket is None:
-        raise UsageError("nothing says how to serve it", hint="give --nbd", code="no-kind")
+        raise UsageError("nothing says how to serve it", hint="give --nbd or --fuse DIR", code="no-kind")
     if listen is None:
         return UnixAddress(path=None if socket == _OWN_DIRECTORY else Path(socket).absolute())
     if socket != _OWN_DIRECTORY:
@@ -204,6 +218,8 @@ def _kept_by(tenant: Tenant) -> str:
 
 def _rows(mount: Mount, is_attended: bool) -> list[tuple[str, ...]]:  # noqa: FBT001 - a fact
     writes = _kept_by(mount.tenant) if mount.tenant else "thrown away" if mount.writable else "refused"
+    if mount.directory is not None:
+        return [(mount.id, mount.machine, mount.point, local_text(mount.created_at), writes, mount.directory)]
     unattended = "" if is_attended or mount.tenant is None else " (unattended: mount resume)"
     return [
         (

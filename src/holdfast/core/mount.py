@@ -29,7 +29,7 @@ class Mount:
 
     `writable` says whether a throw-away overlay takes writes. `process` is the server's, which lives as long as the
     mount; `log` is the file where it says what it could not read. A mount of kind `boot` has a `tenant`, for whose sake
-    a server that dies is started again.
+    a server that dies is started again. One of kind `fuse` has no disks: its files are below `directory`.
     """
 
     id: str
@@ -46,6 +46,7 @@ class Mount:
     process: int
     created_at: datetime
     tenant: Tenant | None = None
+    directory: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

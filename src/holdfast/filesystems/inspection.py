@@ -144,6 +144,11 @@ class Inspection:
             if not inodes.more or not inodes.inodes:
                 return found
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the reader is gone, and nothing more can be asked."""
+        return self._child.returncode is not None
+
     def close(self) -> None:
         """End the reader. May be called twice."""
         self._end.close()

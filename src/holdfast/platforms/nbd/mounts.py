@@ -4,12 +4,14 @@ The server inherits the workspace's lock, so the kernel says whether it lives; w
 whoever starts, lists or ends a mount next.
 """
 
+import errno
 import fcntl
 import os
 import select
 import shutil
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -22,7 +24,7 @@ import msgspec
 from holdfast.core.errors import DeniedError, FailedError
 from holdfast.core.mount import Mount
 from holdfast.platforms.nbd.nbdkit import Service, listening, nbdkit, served_uri
-from holdfast.platforms.outliving import Starting
+from holdfast.platforms.outliving import Program, Starting
 from holdfast.platforms.workspace import NAME, Workspace, is_abandoned
 
 _STATE: Final = "mount.json"
@@ -112,6 +114,31 @@ def _start(
     return Started(mount=mount, warnings=warnings)
 
 
+def start_program(base: Path, program: Program, message: bytes, describe: Callable[[Place], Mount]) -> Started:
+    """Let a program of ours serve until somebody ends it. Raises what it raises, FailedError."""
+    base.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _sweep(base)
+    workspace = Workspace(base)
+    log = workspace.path / "log"
+    try:
+        with Path(os.devnull).open("rb") as nothing:
+            server = Starting(program, nothing.fileno(), log, workspace.lock)
+        try:
+            warnings = server.hand_over(message)
+            name = workspace.path.name.partition("-")[2]
+            mount = describe(Place(id=name, socket=None, log=str(log), process=server.process))
+            write_down(workspace.path, mount)
+            server.let_go()
+        except BaseException:
+            server.end()
+            raise
+    except BaseException:
+        workspace.close()
+        raise
+    workspace.leave()
+    return Started(mount=mount, warnings=warnings)
+
+
 def write_down(workspace: Path, mount: Mount) -> None:
     """Say what is served there, in place of what was said before."""
     draft = workspace / f"{_STATE}.new"
@@ -196,7 +223,18 @@ def _sweep(base: Path) -> None:
         if is_abandoned(workspace):
             if mount.socket is not None:
                 _remove_socket(Path(mount.socket))
+            if mount.directory is not None:
+                _unmount(mount.directory)
             shutil.rmtree(workspace, ignore_errors=True)
+
+
+def _unmount(directory: str) -> None:
+    """What a killed server left is no use to anybody; what answers is somebody else's by now."""
+    try:
+        Path(directory).stat()
+    except OSError as error:
+        if error.errno == errno.ENOTCONN:
+            subprocess.run(["fusermount3", "-u", "-z", "--", directory], capture_output=True, check=False)
 
 
 def _remove_socket(path: Path) -> None:
