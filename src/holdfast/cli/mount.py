@@ -84,7 +84,7 @@ def mount() -> None:
 @volume_options
 @click.pass_context
 def create(context: click.Context, /, reference: str, **said: Any) -> None:
-    """Serve a restore point's disks or files, without restoring them.
+    """Serve a restore point's disks or files, as they are.
 
     Each disk is an export under its name; files are shown read-only, as `file ls` shows them. They can be read as soon
     as the command returns, and until `mount remove`; the point is held as long. Only what is read is fetched. POINT is
