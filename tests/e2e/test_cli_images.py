@@ -394,8 +394,9 @@ def test_doctor_looks_at_the_repository_that_is_named(protected: Protected, tmp_
     assert all(check["remedy"] for check in sick.value["checks"] if not check["ok"])
 
 
-def test_a_restore_that_was_killed_is_resumed_without_fetching_again_what_is_there(protected: Protected) -> None:
-    site = protected.site
+def test_a_restore_that_was_killed_is_resumed_without_fetching_again_what_is_there(tmp_path: Path) -> None:
+    site = Site(home=tmp_path)
+    site.create()
     image, output = site.home / "large.raw", site.home / "resumed.raw"
     image.write_bytes(random.Random(7).randbytes(16 * MIB))
     point = site.back_up("large", image)["point"]
@@ -439,13 +440,13 @@ def test_what_changed_between_two_points_is_shown_as_extents_as_a_strip_and_as_a
 @pytest.mark.parametrize("image_format", ["raw", "qcow2", "vmdk", "vhdx"])
 def test_a_disk_is_exported_in_the_format_of_another_hypervisor(protected: Protected, image_format: str) -> None:
     site = protected.site
-    output, raw = site.home / f"out.{image_format}", site.home / "exported.raw"
+    output, raw = site.home / f"elsewhere.{image_format}", site.home / "compared.raw"
     exported = ["machine", "export", protected.second["point"], "--disk", "data", "--format", image_format]
     (result,) = site.run(*exported, "--output", output, "--json").end["results"]
     assert (result["format"], result["output"]) == (image_format, str(output))
     subprocess.run(["qemu-img", "convert", "-f", image_format, "-O", "raw", output, raw], check=True)
     assert raw.read_bytes() == protected.qcow2
-    assert b"out.vmdk.partial" not in output.read_bytes()
+    assert b"elsewhere.vmdk.partial" not in output.read_bytes()
     assert site.run(*exported, "--output", output, "--json").error["code"] == "exists"
 
 
