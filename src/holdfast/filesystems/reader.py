@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from holdfast.core.extents import Extent, intersect, normalise
-from holdfast.filesystems import sandbox, wire
+from holdfast.filesystems import luks, sandbox, wire
 from holdfast.filesystems.contents import Kind
 from holdfast.filesystems.errors import BrokenError, MissingError, UnsupportedError
 from holdfast.filesystems.source import Disk
@@ -237,6 +237,8 @@ def main() -> None:
     channel = wire.Channel(socket.socket(fileno=int(sys.argv[1])))
     with_keys = channel.receive() == b"keys"
     _load_codecs()
+    if with_keys:
+        luks.warm_up()
     sandbox.enter(with_keys=with_keys)
 
     def need(disk: int, offset: int, length: int) -> bytes:

@@ -181,6 +181,30 @@ class Striped:
             offset += size
 
 
+class Computed:
+    """A source whose bytes a function makes, `step` of them at least at a time."""
+
+    def __init__(self, size: int, compute: Callable[[int, int], bytes], step: int = 4096) -> None:
+        self.size = size
+        self._compute = compute
+        self._step = step
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See Source."""
+        require_within(self, offset, length)
+        start = offset // self._step * self._step
+        end = min(-(-(offset + length) // self._step) * self._step, self.size)
+        made = self._compute(start, end - start)
+        if len(made) < offset + length - start:
+            raise BrokenError(f"only {len(made)} of {end - start} bytes are there from {start} on")
+        return made[offset - start :][:length]
+
+    def places(self, offset: int, length: int) -> list[Place] | None:
+        """None."""
+        require_within(self, offset, length)
+        return None
+
+
 class SourceFile(AlignedStream):  # type: ignore[misc]  # dissect has no types
     """A source as the file that dissect's parsers want. They expect short reads at the end."""
 

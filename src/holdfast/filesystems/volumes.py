@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from holdfast.filesystems.arrays import Array, Member, arrays, member
 from holdfast.filesystems.contents import FileSystem
 from holdfast.filesystems.errors import UnsupportedError
 from holdfast.filesystems.known import open_file_system
+from holdfast.filesystems.luks import is_luks, unlocked, uuid_of
 from holdfast.filesystems.lvm import PhysicalVolume, logical_volumes, physical_volume
 from holdfast.filesystems.partitions import Partition, partitions
 from holdfast.filesystems.source import Source
@@ -45,14 +47,16 @@ class _Finder:
     """One search."""
 
     keys: Mapping[str, bytes]
+    members: list[Member] = field(default_factory=list)
     physical: list[PhysicalVolume] = field(default_factory=list)
 
     def find(self, disks: Mapping[str, Source]) -> Iterator[Volume]:
         """From the disks up, as long as something new comes out."""
         for name, source in disks.items():
             yield from self._disk(name, source)
-        physical, self.physical = self.physical, []
-        for each in logical_volumes(physical):
+        for array in arrays(self.members):
+            yield from self._array(array)
+        for each in logical_volumes(self.physical):
             alias = f"/dev/{each.group}/{each.name}"
             mapped = f"/dev/mapper/{each.group.replace('-', '--')}-{each.name.replace('-', '--')}"
             volume = Volume(
@@ -63,6 +67,13 @@ class _Finder:
                 reason=each.reason,
             )
             yield from self._looked_into(volume)
+
+    def _array(self, array: Array) -> Iterator[Volume]:
+        aliases = (f"/dev/md/{array.name}", f"/dev/md{array.name}")
+        volume = Volume(
+            name=f"md/{array.name}", source=array.source, aliases=aliases, layers=("md",), reason=array.reason
+        )
+        yield from self._looked_into(volume)
 
     def _disk(self, name: str, source: Source) -> Iterator[Volume]:
         whole = Volume(name=name, source=source, aliases=(f"/dev/{name}",), layers=("disk",))
@@ -82,15 +93,35 @@ class _Finder:
             yield volume
             return
         try:
-            found = physical_volume(volume.source)
-            if found is not None:
-                self.physical.append(found)
+            volume, source = self._opened(volume, volume.source)
+            if self._is_part(source):
                 return
-            files = open_file_system(volume.source)
+            files = open_file_system(source)
         except Exception as error:  # noqa: BLE001 - likewise
             yield replace(volume, reason=told(error))
         else:
             yield replace(volume, files=files, reason="" if files else "no file system that is known here")
+
+    def _opened(self, volume: Volume, source: Source) -> tuple[Volume, Source]:
+        """What is inside, if it is encrypted. Raises UnsupportedError without its key."""
+        if not is_luks(source):
+            return volume, source
+        key = self.keys.get(volume.name, self.keys.get(""))
+        if key is None:
+            raise UnsupportedError(f"it is encrypted (LUKS): --volume-key {volume.name}=FILE opens it")
+        aliases = (*volume.aliases, f"/dev/mapper/luks-{uuid_of(source)}")
+        inside = unlocked(source, key)
+        return replace(volume, source=inside, aliases=aliases, layers=(*volume.layers, "luks")), inside
+
+    def _is_part(self, source: Source) -> bool:
+        """Whether it is only part of others: then it is kept for them."""
+        if (physical := physical_volume(source)) is not None:
+            self.physical.append(physical)
+            return True
+        if (one := member(source)) is not None:
+            self.members.append(one)
+            return True
+        return False
 
 
 def _partition(disk: str, part: Partition) -> Volume:

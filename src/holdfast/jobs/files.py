@@ -15,6 +15,8 @@ from holdfast.repository import Repository
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
+_UNASKED: Final = "the guest was not asked to write back; if it ran, changes of the last seconds may be missing"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileInfo:
@@ -66,8 +68,12 @@ def doubts(point: RestorePoint, inspection: Inspection) -> Iterator[str]:
     """What the user must know about what is shown: what is not, and why."""
     yield from inspection.opened.notes
     for volume in inspection.opened.volumes:
-        if volume.mounted_at and volume.doubt is not None:
+        if not volume.mounted_at:
+            continue
+        if volume.doubt is not None:
             yield f"point {point.id}, volume {volume.name}: {volume.doubt}"
+        elif volume.file_system == "xfs" and point.consistency == "crash":
+            yield f"point {point.id}, volume {volume.name}: {_UNASKED}"
 
 
 def listed(inspection: Inspection, path: bytes) -> Iterator[Entry]:
