@@ -105,9 +105,9 @@ class _Bench:
         fetched, prepared = [], []
         for _ in range(_ROUNDS):
             for size, guest in self._local.items():
-                theirs = _seconds_to_agent(guest)
-                guest.power_off()
                 for name in self._repositories:
+                    theirs = _seconds_to_agent(guest)  # right before ours: the machine's other work comes and goes
+                    guest.power_off()
                     booted = self._boot(name, size)
                     self._remove(name, booted.guest)
                     pairs.setdefault((size, name), []).append(Pair(ours=booted.seconds_to_agent, theirs=theirs))
