@@ -62,9 +62,8 @@ MEASUREMENTS = (
     recovery,
     files,
     replicas,
-    in_place,
 )
-LONG: tuple[Measurement, ...] = (whole_fleet, index_of_many_segments, pruning, corrupt_restores)
+LONG: tuple[Measurement, ...] = (whole_fleet, index_of_many_segments, pruning, in_place, corrupt_restores)
 """What takes more than minutes, or gigabytes that are kept."""
 _VERSIONS = (
     (str(_HOLDFAST), "--version"),

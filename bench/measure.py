@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from bench.memory import PeakMemory
 
-ROUNDS = 5
+ROUNDS = 4
 
 
 class RunError(Exception):
