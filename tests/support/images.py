@@ -2,6 +2,7 @@
 
 import os
 import random
+import struct
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -135,6 +136,46 @@ def fat_image(folder: Path, place: Path, bits: int, size: int) -> bytes:
         elif not path.is_symlink():
             run("mcopy", "-i", place, path, name)
     return place.read_bytes()
+
+
+def exfat_image(files: Mapping[str, bytes], place: Path) -> bytes:
+    """An exFAT with these files in its top directory: every second one in every other cluster, the rest in a row.
+
+    Nothing that fills one without mounting it is in Debian, so its entries are written here, as the specification has
+    them; checksums of entries are left out.
+    """
+    with place.open("wb") as file:
+        file.truncate(16 * MIB)
+    run("mkfs.exfat", "-c", "4K", place)
+    disk = bytearray(place.read_bytes())
+    table, _, heap, _, top = struct.unpack_from("<5I", disk, 80)
+    entries, cluster = bytearray(), 64
+    for number, (name, content) in enumerate(files.items()):
+        step = 1 + number % 2
+        clusters = range(cluster, cluster + step * -(-len(content) // 4096), step)
+        for at, each in enumerate(clusters):
+            where = heap * 512 + (each - 2) * 4096
+            disk[where : where + 4096] = content[at * 4096 : (at + 1) * 4096].ljust(4096, b"\xee")
+            follower = each + step if at + 1 < len(clusters) else 0xFFFFFFFF
+            struct.pack_into("<I", disk, table * 512 + each * 4, follower)
+        cluster += step * len(clusters) + 1
+        entries += _exfat_entries(name, content, clusters)
+    where = heap * 512 + (top - 2) * 4096
+    begin = where + disk[where : where + 4096].index(bytes(32)) // 32 * 32
+    disk[begin : begin + len(entries)] = entries
+    return bytes(disk)
+
+
+def _exfat_entries(name: str, content: bytes, clusters: range) -> bytes:
+    encoded = name.encode("utf-16-le")
+    pieces = [encoded[at : at + 30].ljust(30, b"\0") for at in range(0, len(encoded), 30)]
+    flags = 0x03 if clusters.step == 1 else 0x01
+    first = clusters[0] if clusters else 0
+    return b"".join([
+        struct.pack("<BBHHHI", 0x85, 1 + len(pieces), 0, 0x20, 0, 0).ljust(32, b"\0"),
+        struct.pack("<BBBBHHQIIQ", 0xC0, flags, 0, len(name), 0, 0, len(content) // 2, 0, first, len(content)),
+        *(b"\xc1\0" + piece for piece in pieces),
+    ])  # fmt: skip
 
 
 def ntfs_image(folder: Path, place: Path) -> bytes:

@@ -13,6 +13,7 @@ from tests.support.images import (
     btrfs_image,
     contents,
     contents_below,
+    exfat_image,
     ext_image,
     fat_image,
     looking,
@@ -87,6 +88,14 @@ def test_every_file_of_an_ntfs_has_its_bytes(folder: Path, tmp_path: Path) -> No
         assert inspection.opened.volumes[0].file_system == "ntfs"
         assert contents(inspection) == contents_below(small)
         assert by_run(inspection, "/random", 1_000_000) == (small / "random").read_bytes()
+
+
+def test_every_file_of_an_exfat_has_its_bytes_up_to_those_ever_written(tmp_path: Path) -> None:
+    files = {f"a file with a long name, number {number}": bytes([number + 1]) * (number * 3000) for number in range(9)}
+    with looking(exfat_image(files, tmp_path / "image")) as inspection:
+        assert inspection.opened.volumes[0].file_system == "exfat"
+        half = {f"/{name}": each[: len(each) // 2].ljust(len(each), b"\0") for name, each in files.items()}
+        assert contents(inspection) == half
 
 
 def is_file(content: bytes | None) -> bool:
