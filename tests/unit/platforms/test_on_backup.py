@@ -4,7 +4,11 @@ import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from holdfast.core.boot import Origin
+from holdfast.core.ports import DiskPlan
+from holdfast.platforms.libvirt.booted import find_booted
 from holdfast.platforms.libvirt.domain_xml import parse
 from holdfast.platforms.libvirt.on_backup import (
     checkpoint_of,
@@ -14,6 +18,7 @@ from holdfast.platforms.libvirt.on_backup import (
     run_from_backup,
     unfinished,
 )
+from holdfast.platforms.libvirt.rewrite import NewPlaces, rewrite
 
 PLAIN = """<domain type="kvm"><name>web</name><uuid>11111111-1111-1111-1111-111111111111</uuid>
 <metadata><os xmlns="urn:x">debian</os></metadata><devices>
@@ -72,3 +77,50 @@ def test_a_machine_that_is_home_has_its_own_policies_again_and_no_trace_of_the_b
 def test_a_machine_like_any_other_does_not_run_from_backup() -> None:
     assert read_origin(parse(PLAIN)) is None
     assert unfinished(parse(PLAIN), ORIGIN) == []
+
+
+def test_a_machine_made_of_a_point_of_one_on_backup_has_nothing_of_its_origin() -> None:
+    plan = DiskPlan(name="vda", size_bytes=1 << 20, format="qcow2")
+    places = NewPlaces(
+        name="new", disks={"vda": (plan, Path("/new/vda"))}, nvram=None, directory=Path("/new"), networks={}
+    )
+    new = rewrite(on_backup().encode(), places)
+    assert read_origin(new.xml) is None
+    assert overlays_of(new.xml) == {}
+    assert "/vm/web-vda.qcow2" not in new.text
+    assert 'copy_on_read="on"' not in ET.tostring(new.xml.findall("devices/disk")[0], encoding="unicode")
+
+
+@pytest.mark.parametrize("is_a_copy", [False, True])
+def test_only_images_that_are_its_own_disks_are_removed_with_a_machine(tmp_path: Path, *, is_a_copy: bool) -> None:
+    image = tmp_path / "web-vda.qcow2"
+    image.write_bytes(b"overlay")
+    definition = on_backup().replace("/vm/web-vda.qcow2", str(image))
+    if is_a_copy:
+        definition = definition.replace(f'<source file="{image}"', '<source file="/elsewhere/copy.qcow2"')
+    machine = find_booted(FakeDomain(definition))
+    assert machine is not None
+    assert machine.discard() == ([] if is_a_copy else [image])
+    assert image.exists() == is_a_copy
+
+
+class FakeDomain:
+    """A domain that is off."""
+
+    def __init__(self, definition: str) -> None:
+        self._definition = definition
+
+    def XMLDesc(self, _flags: int = 0) -> str:  # noqa: N802 - libvirt's
+        return self._definition
+
+    def UUIDString(self) -> str:  # noqa: N802 - libvirt's
+        return "22222222-2222-2222-2222-222222222222"
+
+    def name(self) -> str:
+        return "web"
+
+    def isActive(self) -> bool:  # noqa: N802 - libvirt's
+        return False
+
+    def undefineFlags(self, _flags: int) -> None:  # noqa: N802 - libvirt's
+        """It is gone."""

@@ -16,7 +16,7 @@ from holdfast.core.progress import Progress
 from holdfast.platforms.files.qcow2 import read_qcow2
 from holdfast.platforms.libvirt.boot import UNDEFINE
 from holdfast.platforms.libvirt.calls import asking
-from holdfast.platforms.libvirt.domain_xml import parse
+from holdfast.platforms.libvirt.domain_xml import parse, read_disks
 from holdfast.platforms.libvirt.marks import Image, Mark
 from holdfast.platforms.libvirt.on_backup import (
     NAMESPACE,
@@ -48,6 +48,7 @@ class LibvirtBooted:
     def __init__(self, domain: Any, origin: Origin, definition: ET.Element) -> None:
         self._domain = domain
         self._overlays = overlays_of(definition)
+        self._attached = {disk.path for disk in read_disks(definition)}
         self._checkpoint = checkpoint_of(definition)
         self.origin = origin
         self.id: str = domain.UUIDString()
@@ -86,14 +87,15 @@ class LibvirtBooted:
             self._domain.connect().defineXML(like_any_other(self._domain.XMLDesc(_INACTIVE)))
 
     def discard(self) -> Sequence[Path]:
-        """Destroy, undefine, remove the overlays."""
+        """Destroy, undefine, remove the overlays; not those that only its original has, if it is a copy of another."""
         with asking(f"remove {self.name}"):
             if self._domain.isActive():
                 self._domain.destroy()
             self._domain.undefineFlags(UNDEFINE)
-        for path in self._overlays.values():
+        removed = [path for path in self._overlays.values() if path in self._attached]
+        for path in removed:
             path.unlink(missing_ok=True)
-        return list(self._overlays.values())
+        return removed
 
     def _pull(self, disk: str, bytes_per_second: int, progress: Progress) -> None:
         """Until all is in the overlay. A job that somebody began is gone on with; whatever ends us ends the job."""

@@ -83,6 +83,12 @@ def unfinished(domain: ET.Element, origin: Origin) -> list[str]:
 def like_any_other(definition: str) -> str:
     """A definition without what only a machine that runs from backup needs."""
     domain = parse(definition)
+    make_like_any_other(domain)
+    return ET.tostring(domain, encoding="unicode")
+
+
+def make_like_any_other(domain: ET.Element) -> None:
+    """Take out of a definition what only a machine that runs from backup needs; its chains are left."""
     before = {disk.attrib["name"]: disk.attrib for disk in domain.iterfind(f"metadata/{_ORIGIN}/{_DISK}")}
     for metadata in domain.findall("metadata"):
         _remove(metadata, _ORIGIN)
@@ -95,7 +101,6 @@ def like_any_other(definition: str) -> str:
                 driver.attrib.pop(policy, None)
                 if policy in was:
                     driver.set(policy, was[policy])
-    return ET.tostring(domain, encoding="unicode")
 
 
 def served_below(export: str, socket: Path) -> ET.Element:

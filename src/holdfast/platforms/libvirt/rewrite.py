@@ -14,6 +14,7 @@ from pathlib import Path
 from holdfast.core.errors import DamagedError, UsageError
 from holdfast.core.ports import DiskPlan
 from holdfast.platforms.libvirt.domain_xml import has_qemu_arguments, memory_in_files, parse, places_of, read_disks
+from holdfast.platforms.libvirt.on_backup import make_like_any_other
 
 _NETWORK_KEYS = {"network": "network", "bridge": "bridge", "direct": "dev"}  # interface type: attribute of its source
 
@@ -101,6 +102,7 @@ def _identity(new: Rewritten, places: NewPlaces) -> None:
     if name is None:
         raise DamagedError("the machine's definition in the point has no name")
     name.text = places.name
+    make_like_any_other(new.xml)  # one that ran from backup: its overlays are not the new machine's
     _remove_children(new.xml, "uuid")
     for system in new.xml.iterfind("sysinfo/system"):
         _remove_children(system, "entry", lambda entry: entry.get("name") == "uuid")  # must equal the domain's own
