@@ -6,9 +6,10 @@ from typing import Literal
 
 import pytest
 
-from holdfast.core.errors import ConflictError, DamagedError, RefusedError
+from holdfast.core.errors import ConflictError, DamagedError, HoldfastError, RefusedError
 from holdfast.core.extents import Extent
 from holdfast.platforms.files.resumable import ResumableFile
+from holdfast.platforms.files.target import TargetFile
 
 SIZE = (1 << 20) + 512 + 100
 Format = Literal["raw", "qcow2"]
@@ -97,3 +98,16 @@ def test_a_draft_that_a_power_cut_damaged_is_refused(path: Path) -> None:
     draft.write_bytes(draft.read_bytes()[:200_000])
     with pytest.raises(DamagedError):
         ResumableFile(path, size_for("qcow2"), "qcow2")
+
+
+@pytest.mark.parametrize("again", ["raw", "qcow2"])
+def test_a_draft_that_is_being_written_is_not_gone_on_with(path: Path, again: Format) -> None:
+    first = TargetFile(path, size_for(again), again)
+    first_writer = first.open_writer()
+    first_writer.write(0, memoryview(b"a" * 4096))
+    with pytest.raises(HoldfastError, match=r"another restore|lock"):
+        ResumableFile(path, size_for(again), again)
+    first_writer.write(65536, memoryview(b"a" * 4096))
+    first_writer.close()
+    first.finish()
+    assert content_of(path, again) == b"a" * 4096 + bytes(61440) + b"a" * 4096 + bytes(size_for(again) - 65536 - 4096)

@@ -1,9 +1,10 @@
 """New files: claimed under a name that shows that they are not whole, and named without replacing anything."""
 
+import fcntl
 import os
 from pathlib import Path
 
-from holdfast.core.errors import FailedError, FullError, HoldfastError, NotFoundError, RefusedError
+from holdfast.core.errors import ConflictError, FailedError, FullError, HoldfastError, NotFoundError, RefusedError
 from holdfast.platforms.errors import is_full
 
 
@@ -32,6 +33,19 @@ def create_draft(path: Path, draft: Path) -> int:
         ) from error
     except OSError as error:
         raise writing_failed(path, "creating", error) from error
+
+
+def lock_draft(file: int, draft: Path) -> None:
+    """Keep everybody else away from a draft until its file is closed.
+
+    Raises ConflictError if another restore has it, FailedError where nothing can be locked.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ConflictError(f"another restore writes {draft}", hint="wait for it", code="busy") from error
+    except OSError as error:
+        raise FailedError(f"cannot lock {draft}: {error.strerror}", hint="name an output elsewhere") from error
 
 
 def give_name(draft: Path, path: Path) -> None:

@@ -1,6 +1,5 @@
 """Writing a new image in more than one go: what a try leaves is compared with what is wanted, and completed."""
 
-import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from holdfast.core.errors import ConflictError, FailedError, RefusedError
 from holdfast.core.extents import Extent
 from holdfast.core.ports import BlockWriter, EditableDisk
 from holdfast.platforms.files.chain import Layer, read_chain, writable_device
-from holdfast.platforms.files.publishing import create_draft, require_free
+from holdfast.platforms.files.publishing import create_draft, lock_draft, require_free
 from holdfast.platforms.files.qemu_img import require_whole
 from holdfast.platforms.files.raw import raw_size
 from holdfast.platforms.files.target import Body, TargetFile, new_body
@@ -31,7 +30,8 @@ class ResumableFile(TargetFile):
         """What the draft held when we came."""
         return self._left.disk if self._left else None
 
-    def _claim(self) -> int:
+    def _claim(self, image_format: str) -> int:
+        del image_format
         require_free(self._path)
         if not os.path.lexists(self._draft):
             file = create_draft(self._path, self._draft)
@@ -41,10 +41,11 @@ class ResumableFile(TargetFile):
             except OSError as error:
                 raise FailedError(f"cannot go on with {self._draft}: {error.strerror}") from error
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            lock_draft(file, self._draft)
+            self._require_still_there(file)
+        except BaseException:
             os.close(file)
-            raise ConflictError(f"another restore writes {self._draft}", hint="wait for it", code="busy") from error
+            raise
         return file
 
     def _open_body(self, size_bytes: int, image_format: str) -> Body:
@@ -52,6 +53,15 @@ class ResumableFile(TargetFile):
             return new_body(self._draft, self._path, size_bytes, image_format)
         self._left = _LeftBody(self._draft, size_bytes, image_format)
         return self._left
+
+    def _require_still_there(self, file: int) -> None:
+        """Whoever had the draft before us may have finished or removed it since it was opened."""
+        try:
+            same = os.path.samestat(os.fstat(file), os.lstat(self._draft))
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise ConflictError(f"another restore has just ended with {self._draft}", hint="run it again", code="busy")
 
     def _discard(self) -> None:
         """It stays."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from holdfast.core.errors import HoldfastError, RefusedError
+from holdfast.core.errors import FailedError, HoldfastError, RefusedError
 from holdfast.core.extents import Extent
 from holdfast.core.ports import BlockWriter, EditableDisk
 from holdfast.platforms.files.allocation import allocate
@@ -16,6 +16,7 @@ from holdfast.platforms.files.publishing import (
     create_draft,
     exists_already,
     give_name,
+    lock_draft,
     require_free,
     sync_directory,
     writing_failed,
@@ -53,7 +54,7 @@ class TargetFile:
         self._draft = path.with_name(path.name + ".partial")
         self._finished = False
         # Open from the first to the last, so that no error of writing it back is reported to nobody.
-        self._file = self._claim()
+        self._file = self._claim(image_format)
         try:
             self._body = self._open_body(size_bytes, image_format)
         except BaseException:
@@ -108,10 +109,22 @@ class TargetFile:
             with contextlib.suppress(OSError):
                 self._take_back()
 
-    def _claim(self) -> int:
-        """The draft's file, which nobody else has then."""
+    def _claim(self, image_format: str) -> int:
+        """The draft's file, which nobody else has then: neither does a restore that would resume it.
+
+        Of other images than raw ones, qemu-nbd's locks see to that; where locks are shared with it, as on NFS, one of
+        ours would keep it out.
+        """
         require_free(self._path)
-        return create_draft(self._path, self._draft)
+        file = create_draft(self._path, self._draft)
+        if image_format == "raw":
+            try:
+                with contextlib.suppress(FailedError):  # no locks here: then nobody resumes either
+                    lock_draft(file, self._draft)
+            except BaseException:
+                os.close(file)
+                raise
+        return file
 
     def _open_body(self, size_bytes: int, image_format: str) -> Body:
         return new_body(self._draft, self._path, size_bytes, image_format)
