@@ -117,22 +117,22 @@ class _Extraction:
             self._notes.warning(f"{os.fsdecode(entry.path)} is left out: {error.message}")
 
     def _add(self, path: bytes, entry: Entry) -> None:
-        if entry.kind == "file" and entry.links > 1 and self._destination.knows_second_names:
-            first = self._firsts.setdefault((entry.volume, entry.number), path)
-            if first != path:
-                self._destination.add_again(path, entry, first)
-                return
+        first = self._firsts.get((entry.volume, entry.number)) if entry.kind == "file" and entry.links > 1 else None
+        if first is not None and self._destination.knows_second_names:
+            self._destination.add_again(path, entry, first)
+            return
         xattrs = self._inspection.xattrs(entry.path)
         match entry.kind:
             case "dir":
-                self.count.directories += 1
                 self._destination.add_directory(path, entry, xattrs)
+                self.count.directories += 1
             case "file":
-                self.count.files += 1
                 self._destination.add_file(path, entry, xattrs, self._pieces(entry))
+                self._firsts[entry.volume, entry.number] = path  # only what is there can get another name
+                self.count.files += 1
             case "link" | "other":
-                self.count.links += entry.kind == "link"
                 self._destination.add_other(path, entry, xattrs)
+                self.count.links += entry.kind == "link"
 
     def _pieces(self, entry: Entry) -> Iterator[Piece]:
         for piece in read_pieces(self._inspection, entry):

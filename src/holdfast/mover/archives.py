@@ -171,6 +171,7 @@ class ZipArchive(_Archive):
         """See Destination."""
         with told(self._draft):
             self._zip.close()
+            self._file.truncate()  # a member that was taken back may have reached further
         self._give_name()
 
     def _take_back(self, member: zipfile.ZipInfo, before: int) -> None:
