@@ -42,6 +42,30 @@ def isolated() -> ET.Element:
     return domain
 
 
+DOORS = """
+    <disk type='file' device='floppy'><source file='/floppy'/><target dev='fda'/></disk>
+    <rng model='virtio'><backend model='egd' type='tcp'><source mode='connect' host='10.0.0.2'/></backend></rng>
+    <tpm model='tpm-tis'><backend type='passthrough'><device path='/dev/tpm0'/></backend></tpm>
+    <input type='passthrough' bus='virtio'><source evdev='/dev/input/event1'/></input>
+    <input type='evdev'><source dev='/dev/input/event2'/></input>
+    <pstore backend='acpi-erst'><path>/pstore</path></pstore>
+"""
+FAR_AGENT = """<channel type='tcp'><source mode='connect' host='10.0.0.3' service='5'/><protocol type='raw'/>
+    <log file='/agent.log'/><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"""
+KEPT = """<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
+    <tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm><input type='tablet' bus='usb'/>"""
+
+
+def test_what_is_written_or_asked_elsewhere_is_taken_away_too() -> None:
+    domain = parse(DEFINITION.replace("<video>", f"{DOORS}{FAR_AGENT}{KEPT}<video>"))
+    isolate(domain, ports=[(4001, 4002), (4003, 4004)], socket=Path("/run/x.nbd"), console=Path("/trial/console"))
+    text = ET.tostring(domain, encoding="unicode")
+    for place in ("/floppy", "10.0.0.2", "/dev/tpm0", "/dev/input", "/pstore", "10.0.0.3", "/agent.log"):
+        assert place not in text
+    assert {each.get("type") for each in domain.findall("devices/channel")} == {"unix"}
+    assert [len(domain.findall(f"devices/{kept}")) for kept in ("rng", "tpm", "input", "disk")] == [1, 1, 1, 2]
+
+
 def test_nothing_that_leads_out_of_the_machine_is_left() -> None:
     text = ET.tostring(isolated(), encoding="unicode")
     for word in (

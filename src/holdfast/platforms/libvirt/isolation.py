@@ -13,8 +13,12 @@ from typing import Final
 from holdfast.platforms.libvirt.domain_xml import AGENT_CHANNEL, QEMU
 from holdfast.platforms.libvirt.on_backup import served_below
 
-_DOORS: Final = ("graphics", "sound", "audio", "hostdev", "redirdev", "smartcard", "shmem", "vsock", "console", "lease")
-"""Devices that lead out of the machine, or that it does not need to be proved."""
+_DOORS: Final = (
+    "graphics", "sound", "audio", "hostdev", "redirdev", "smartcard", "shmem", "vsock", "console", "lease", "pstore",
+    "disk[@device='floppy']", "input[@type='passthrough']", "input[@type='evdev']", "rng/backend[@model='egd']/..",
+    "tpm/backend[@type='passthrough']/..", "tpm/backend[@type='external']/..",
+)  # fmt: skip
+"""Devices that lead out of the machine, or that it does not need to be proved. A floppy is written where it lies."""
 _TUNING: Final = ("cputune", "numatune", "blkiotune", "resource", "memtune", "metadata", "perf", "uuid")
 """What binds a machine to its host, or to others."""
 _OF_A_CARD: Final = ("model", "address", "boot", "rom", "alias")
@@ -38,6 +42,8 @@ def isolate(domain: ET.Element, *, ports: Iterable[tuple[int, int]], socket: Pat
         target = channel.find("target")
         if target is None or target.get("name") != AGENT_CHANNEL:
             devices.remove(channel)
+        else:
+            _end_at_libvirt(channel)
     for card, (own, remote) in zip(devices.findall("interface"), ports, strict=False):
         _plug_into_nothing(card, own, remote)
     for tag, what in _ENDS.items():
@@ -56,6 +62,13 @@ def has_screen(domain: ET.Element) -> bool:
     """Whether there is a screen to take a picture of."""
     model = domain.find("devices/video/model")
     return model is not None and model.get("type") != "none"
+
+
+def _end_at_libvirt(channel: ET.Element) -> None:
+    """Whatever else it was connected to."""
+    for tag in ("source", "protocol", "log"):
+        _remove(channel, tag)
+    channel.set("type", "unix")
 
 
 def _plug_into_nothing(card: ET.Element, own: int, remote: int) -> None:
