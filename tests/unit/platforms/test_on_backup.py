@@ -4,10 +4,13 @@ import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
 from pathlib import Path
 
+import libvirt
 import pytest
 
 from holdfast.core.boot import Origin
+from holdfast.core.errors import RefusedError
 from holdfast.core.ports import DiskPlan
+from holdfast.core.progress import Silence
 from holdfast.platforms.libvirt.booted import find_booted
 from holdfast.platforms.libvirt.domain_xml import parse
 from holdfast.platforms.libvirt.on_backup import (
@@ -104,11 +107,33 @@ def test_only_images_that_are_its_own_disks_are_removed_with_a_machine(tmp_path:
     assert image.exists() == is_a_copy
 
 
+def test_the_memory_of_a_saved_machine_is_not_thrown_away_to_move_its_disks(tmp_path: Path) -> None:
+    image = tmp_path / "web-vda.qcow2"
+    image.write_bytes(b"overlay")
+    domain = FakeDomain(on_backup().replace("/vm/web-vda.qcow2", str(image)), is_saved=True)
+    machine = find_booted(domain)
+    assert machine is not None
+    with pytest.raises(RefusedError, match="saved with its memory"):
+        machine.move_home(None, Silence())
+    assert not domain.was_started
+
+
 class FakeDomain:
     """A domain that is off."""
 
-    def __init__(self, definition: str) -> None:
+    def __init__(self, definition: str, *, is_saved: bool = False) -> None:
         self._definition = definition
+        self._is_saved = is_saved
+        self.was_started = False
+
+    def hasManagedSaveImage(self) -> bool:  # noqa: N802 - libvirt's
+        return self._is_saved
+
+    def createWithFlags(self, _flags: int) -> None:  # noqa: N802 - libvirt's
+        self.was_started = True
+
+    def state(self) -> list[int]:
+        return [libvirt.VIR_DOMAIN_SHUTOFF, 0]
 
     def XMLDesc(self, _flags: int = 0) -> str:  # noqa: N802 - libvirt's
         return self._definition

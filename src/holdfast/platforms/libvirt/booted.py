@@ -11,7 +11,7 @@ from typing import Any, Final
 import libvirt
 
 from holdfast.core.boot import Newborn, Origin
-from holdfast.core.errors import FailedError, FullError
+from holdfast.core.errors import FailedError, FullError, RefusedError
 from holdfast.core.progress import Progress
 from holdfast.platforms.files.qcow2 import read_qcow2
 from holdfast.platforms.libvirt.boot import UNDEFINE
@@ -142,12 +142,23 @@ class LibvirtBooted:
         return sum(path.stat().st_blocks * 512 for path in self._overlays.values())
 
 
+def _refuse_saved(domain: Any) -> None:
+    """Starting it would take its memory out of the file, and ending it would throw that away."""
+    if domain.hasManagedSaveImage():
+        raise RefusedError(
+            f"{domain.name()} is saved with its memory, which would be lost if it were started and not run",
+            hint=f"start it: virsh start {domain.name()}; or give up what it was doing: virsh managedsave-remove",
+            code="saved",
+        )
+
+
 @contextmanager
 def _in_memory(domain: Any) -> Iterator[None]:
     """Within, QEMU has the machine's disks open: it runs, or is started paused and ended again if nobody resumed it."""
     with asking(f"start {domain.name()}, paused"):
         was_off = not domain.isActive()
         if was_off:
+            _refuse_saved(domain)
             domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
     try:
         yield

@@ -22,6 +22,7 @@ from holdfast.platforms.errors import is_full
 from holdfast.platforms.files.aside import SetAside, set_aside_name
 from holdfast.platforms.files.chain import block_device, writable_device
 from holdfast.platforms.files.locks import is_in_use
+from holdfast.platforms.files.publishing import sync_directory
 from holdfast.platforms.libvirt.bitmaps import check_bitmaps
 from holdfast.platforms.libvirt.calls import asking
 from holdfast.platforms.libvirt.domain_xml import nvram_path, parse, read_disks
@@ -77,7 +78,7 @@ class EditableDomain:
             server.stop()
         path = nvram_path(self._definition)
         if nvram is not None and path is not None:
-            _replace(path, nvram)
+            replace_file(path, nvram)
         self._aside.give_back()
 
     def start(self) -> None:
@@ -227,11 +228,13 @@ def _end_in_order(server: QemuNbd) -> None:
         server.stop()
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     """Put other content in a file's place, durably and at once; owner and mode stay. Raises FullError, FailedError."""
     draft = path.with_name(path.name + ".partial")
     try:
-        with draft.open("wb") as file:
+        draft.unlink(missing_ok=True)  # left by a kill, or laid there by QEMU, whose directory it is
+        with draft.open("xb") as file:
+            os.fchmod(file.fileno(), 0o600)
             if path.exists():
                 status = path.stat()
                 os.fchmod(file.fileno(), status.st_mode & 0o7777)
@@ -240,6 +243,7 @@ def _replace(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+        sync_directory(path.parent)
     except OSError as error:
         draft.unlink(missing_ok=True)
         kind = FullError if is_full(error) else FailedError
