@@ -1,5 +1,6 @@
 """Points of a real guest are tried: what is good is said to be good, what was broken is found, and nothing gets out."""
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -151,3 +152,24 @@ def test_without_a_trial_all_that_a_point_holds_is_read_and_damage_is_named(tria
     done = hurt.run("point", "verify", trials.points["good"], "--json")
     assert done.status == 1
     assert not checks(done.end["results"][0])["disk vda"]
+
+
+def test_files_go_back_into_a_running_guest_and_never_onto_what_is_there(trials: Trials, tmp_path: Path) -> None:
+    """Owners, modes, links and large contents; from a point of another state of the same machine."""
+    guest = trials.lab.boot("receiver", [trials.lab.data_disk("receiver")])
+    guest.run("mkdir /data/before; echo mine >/data/before/kept")
+    get = ("file", "get", f"{trials.points['good']}:/usr/sbin", "--volume", "vda2", "--json")
+    done = trials.site.run(*get, "--into", "receiver:/data/before")
+    assert done.status == 0, done.err
+    assert done.end["results"][0]["output"] == "receiver:/data/before/sbin"
+    local = tmp_path / "sbin"
+    assert trials.site.run(*get, "--output", local).status == 0
+    digest = hashlib.sha256((local / "qemu-ga").read_bytes()).hexdigest()
+    assert guest.run("sha256sum </data/before/sbin/qemu-ga").split()[0] == digest
+    assert (
+        guest.run("stat -c %a /data/before/sbin/qemu-ga").strip() == f"{(local / 'qemu-ga').stat().st_mode & 0o7777:o}"
+    )
+    assert trials.site.run(*get, "--into", "receiver:/data/before").error["code"] == "exists"
+    assert trials.site.run(*get, "--into", "receiver:/nowhere").error["kind"] == "notfound"
+    assert guest.run("ls -A /data/before").split() == ["kept", "sbin"]
+    guest.forget()

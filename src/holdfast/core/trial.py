@@ -10,11 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from holdfast.core.boot import BootingPlatform
+from holdfast.core.guest import Executed, Guest
 from holdfast.core.ports import MachinePlan
-
-
-class GuestError(Exception):
-    """The guest, or its agent, did not do what it was asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,14 +24,6 @@ class TrialPlan:
     machine: MachinePlan
     socket: Path
     scratch: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Executed:
-    """A program that ran to its end in the guest: its exit status, and what it printed."""
-
-    status: int
-    output: str
 
 
 class TrialMachine(Protocol):
@@ -72,6 +61,9 @@ class TrialMachine(Protocol):
 
 class TrialPlatform(BootingPlatform, Protocol):
     """A platform that can try a machine."""
+
+    def guest(self, machine_id: str) -> Guest:
+        """A running machine's guest. Raises NotFoundError; RefusedError if it is off or its agent does not answer."""
 
     def memory_of(self, definition: bytes) -> int:
         """Bytes of memory that a machine of this definition takes."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from holdfast.core.guest import GuestError
 from holdfast.core.progress import Progress
-from holdfast.core.trial import GuestError, TrialMachine
+from holdfast.core.trial import TrialMachine
 from holdfast.core.verification import CheckOutcome
 
 _POLL_S: Final = 1.0

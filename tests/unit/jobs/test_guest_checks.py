@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from holdfast.core.guest import Executed, GuestError
 from holdfast.core.progress import Silence
-from holdfast.core.trial import Executed, GuestError
 from holdfast.core.verification import CheckOutcome
 from holdfast.jobs.guest_checks import Expectations, boots, checks_inside, kernel_trouble, listening_ports
 

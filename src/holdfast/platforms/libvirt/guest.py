@@ -3,11 +3,13 @@
 import base64
 import binascii
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from holdfast.core.trial import Executed, GuestError
+from holdfast.core.errors import RefusedError
+from holdfast.core.guest import Executed, GuestError
 from holdfast.platforms.libvirt.agent import AgentError, AgentSilentError, GuestAgent
+from holdfast.platforms.libvirt.calls import asking
 
 _ANSWER_S: Final = 10.0
 _POLL_S: Final = 0.2
@@ -32,6 +34,19 @@ class GuestPrograms:
         except AgentError as error:
             raise GuestError(f"{path} cannot be read: {error}") from error
 
+    def write(self, path: str, pieces: Iterable[bytes]) -> None:
+        """Write a file from its beginning on. Raises GuestError."""
+        try:
+            handle = self._agent.ask("guest-file-open", _ANSWER_S, int, path=path, mode="w")
+            try:
+                for piece in pieces:
+                    self._write(handle, piece)
+                self._agent.ask("guest-file-flush", _ANSWER_S, dict, handle=handle)
+            finally:
+                self._agent.ask("guest-file-close", _ANSWER_S, dict, handle=handle)
+        except AgentError as error:
+            raise GuestError(f"{path} cannot be written: {error}") from error
+
     def run(self, command: Sequence[str], stdin: bytes, timeout_s: float) -> Executed:
         """Run a program to its end. Raises GuestError."""
         arguments: dict[str, Any] = {"path": command[0], "arg": list(command[1:]), "capture-output": True}
@@ -52,6 +67,16 @@ class GuestPrograms:
             if answer.get("eof") or not answer.get("count"):
                 break
         return content[:limit_bytes]
+
+    def _write(self, handle: int, piece: bytes) -> None:
+        """All of it, however little the guest takes at a time."""
+        while piece:
+            encoded = base64.b64encode(piece).decode()
+            answer = self._agent.ask("guest-file-write", _ANSWER_S, dict, **{"handle": handle, "buf-b64": encoded})
+            count = answer.get("count")
+            if not isinstance(count, int) or not 0 < count <= len(piece):
+                raise AgentSilentError(f"it took {count!s:.20} of {len(piece)} bytes")
+            piece = piece[count:]
 
     def _wait(self, program: str, pid: Any, until: float) -> Executed:
         while True:
@@ -74,3 +99,34 @@ def _decoded(text: Any) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, TypeError, ValueError) as error:
         raise AgentSilentError(f"its answer makes no sense: {text!s:.80}") from error
+
+
+class RunningGuest:
+    """A Guest: a domain that runs, and whose agent answers."""
+
+    def __init__(self, name: str, programs: GuestPrograms) -> None:
+        self.name = name
+        self._programs = programs
+
+    def write(self, path: str, pieces: Iterable[bytes]) -> None:
+        """Write a file."""
+        self._programs.write(path, pieces)
+
+    def run(self, command: Sequence[str], *, stdin: bytes = b"", timeout_s: float) -> Executed:
+        """Run a program."""
+        return self._programs.run(command, stdin, timeout_s)
+
+
+def running_guest(domain: Any) -> RunningGuest:
+    """Raises RefusedError for a machine that is off, or whose agent does not answer."""
+    with asking("see whether the machine runs"):
+        name, running = domain.name(), domain.isActive()
+    if not running:
+        raise RefusedError(f"{name} is off", hint="switch it on, or bring its files back with --output", code="is-off")
+    agent = GuestAgent(domain)
+    try:
+        agent.ping(_ANSWER_S)
+    except AgentError as error:
+        hint = "start qemu-guest-agent in the guest, or bring the files back with --output"
+        raise RefusedError(f"the guest agent of {name} does not answer: {error}", hint=hint, code="no-agent") from error
+    return RunningGuest(name, GuestPrograms(agent))

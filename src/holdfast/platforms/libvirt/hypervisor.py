@@ -31,6 +31,7 @@ from holdfast.platforms.libvirt.boot import boot
 from holdfast.platforms.libvirt.booted import find_booted
 from holdfast.platforms.libvirt.calls import asking
 from holdfast.platforms.libvirt.domain_xml import parse, qemu_label
+from holdfast.platforms.libvirt.guest import RunningGuest, running_guest
 from holdfast.platforms.libvirt.inventory import list_machines
 from holdfast.platforms.libvirt.recreate import recreate
 from holdfast.platforms.libvirt.running import capture_running
@@ -128,6 +129,10 @@ class LibvirtHost:
         """Prepare a transient domain that is cut off from everything."""
         refuse_distant(self._uri)
         return trial(self._connection, plan)
+
+    def guest(self, machine_id: str) -> RunningGuest:
+        """The guest of a running domain."""
+        return running_guest(self._look_up(machine_id))
 
     def memory_of(self, definition: bytes) -> int:
         """Bytes, as its definition says."""

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import libvirt
 
-from holdfast.core.trial import Executed, TrialPlan
+from holdfast.core.guest import Executed
+from holdfast.core.trial import TrialPlan
 from holdfast.platforms.files.overlay import exported_below, make_scratch_overlay
 from holdfast.platforms.libvirt.agent import GuestAgent
 from holdfast.platforms.libvirt.calls import asking
