@@ -34,8 +34,8 @@ MEMORY_ENTRIES: Final = 256 * 1024
 """About 14 MiB; what comes on top goes to a file."""
 _LIVE_RUNS: Final = 8
 _NAMES_AT_ONCE: Final = 4096
-_LISTED_AT_ONCE: Final = 4 * 1024
-"""Entries that are taken in together: some 256 MiB of plain bytes, which lanes that are at work find from then on."""
+_LISTED_AT_ONCE: Final = 1024
+"""Entries that are taken in together: some 64 MiB of plain bytes, which lanes that are at work find from then on."""
 
 
 class Place(NamedTuple):
