@@ -14,6 +14,10 @@ from holdfast.filesystems.source import Computed, Joined, Part, Source, SourceFi
 
 _LINEAR, _STRIPED, _MIRRORED = -1, 0, 1
 _SPREAD: Final = {4, 5, 6, 10}
+_RECOVERING, _RESHAPING = 0x2, 0x4
+"""Features in a superblock of version 1. Source: Linux, include/uapi/linux/raid/md_p.h."""
+_IN_SYNC: Final = 1 << 2
+_FIRST_RESHAPING_MINOR: Final = 91
 
 
 class Member(NamedTuple):
@@ -54,11 +58,13 @@ def arrays(found: Sequence[Member]) -> Iterator[Array]:
 
 def _assembled(members: Sequence[Member]) -> Source:
     newest = max(int(each.disk.events) for each in members)
-    current = [each for each in members if int(each.disk.events) == newest and each.disk.raid_disk is not None]
+    current = [each for each in members if int(each.disk.events) == newest and _is_whole(each.disk)]
     current.sort(key=lambda each: int(each.disk.raid_disk))
     if not current:
-        raise BrokenError("its members (md) are spares")
+        raise BrokenError("its members (md) are spares, or being rebuilt")
     first = current[0].disk
+    if _is_reshaping(first):
+        raise UnsupportedError("it is being reshaped (md)")
     level, wanted = int(first.level), int(first.raid_disks)
     if level == _MIRRORED:
         return _data(current[0], int(first.sb.size) * 512)
@@ -73,6 +79,22 @@ def _assembled(members: Sequence[Member]) -> Source:
         stream = virtual.open()
         return Computed(int(virtual.size), lambda offset, length: bytes(stream.readoffset(offset, length)))
     raise UnsupportedError(f"arrays of level {level} (md) are not read here")
+
+
+def _is_whole(disk: Any) -> bool:
+    """Whether a member has a place in its array, and has been filled: one that is being rebuilt has a place too."""
+    if disk.raid_disk is None:
+        return False
+    if int(disk.sb.major_version) == 1:
+        return not int(disk.sb.feature_map) & _RECOVERING
+    return bool(int(disk.sb.disks[disk.dev_number].state) & _IN_SYNC)
+
+
+def _is_reshaping(disk: Any) -> bool:
+    """Whether part of it still lies as it did before."""
+    if int(disk.sb.major_version) == 1:
+        return bool(int(disk.sb.feature_map) & _RESHAPING)
+    return int(disk.sb.minor_version) >= _FIRST_RESHAPING_MINOR
 
 
 def _striped(members: Sequence[Member], chunk: int) -> Source:

@@ -22,6 +22,8 @@ from holdfast.filesystems.source import Source, SourceFile
 
 MAGIC_OFFSET: Final = 0x10040
 MAGIC: Final = b"_BHRfS_M"
+_LOG_ROOT_OFFSET: Final = 0x10060
+"""Where a superblock names the tree of what was synced since the last commit."""
 _STRIPED: Final = 0x8 | 0x40 | 0x80 | 0x100
 _INLINE, _PREALLOCATED = 0, 2
 _LARGEST_UNPACKED: Final = 1024 * 1024
@@ -50,7 +52,6 @@ class Btrfs:
     """A file system."""
 
     name = "btrfs"
-    doubt = None
     ignores_case = False
 
     def __init__(self, volume: Source) -> None:
@@ -58,6 +59,8 @@ class Btrfs:
         self._volume = volume
         self._parsed = Parsed(SourceFile(volume))
         self.uuid, self.label = str(self._parsed.uuid), self._parsed.label
+        (log,) = struct.unpack("<Q", volume.read(_LOG_ROOT_OFFSET, 8))
+        self.doubt = "its log has not been replayed: changes of the last seconds may be missing" if log else None
         default = self._parsed.default_subvolume.objectid
         self.root: Node = (int(default), self._root_of(default))
         self._inode = lru_cache(4096)(self._read_inode)

@@ -54,6 +54,15 @@ def test_every_file_has_its_bytes(kind: str, folder: Path, tmp_path: Path) -> No
     assert by_runs["/big/random"] is not None
 
 
+def test_what_a_btrfs_was_told_to_sync_and_has_only_logged_is_a_doubt(folder: Path, tmp_path: Path) -> None:
+    image = bytearray(btrfs_image(folder, tmp_path / "image"))
+    with looking(image) as inspection:
+        assert inspection.opened.volumes[0].doubt is None
+    image[0x10060:0x10068] = (0x1D00000).to_bytes(8, "little")
+    with looking(image) as inspection:
+        assert "log has not been replayed" in (inspection.opened.volumes[0].doubt or "")
+
+
 @pytest.mark.parametrize(("bits", "size"), [(12, 4 * MIB), (16, 20 * MIB), (32, 40 * MIB)])
 def test_every_file_of_a_fat_has_its_bytes(bits: int, size: int, folder: Path, tmp_path: Path) -> None:
     (small := tmp_path / "top").mkdir()

@@ -87,6 +87,28 @@ def test_arrays_are_put_together_of_members_that_agree(tmp_path: Path) -> None:
         assert "1 of 2 members" in named(inspection)["md/data"].reason
 
 
+def with_feature(member: bytes, feature: int) -> bytes:
+    """A member of an array whose superblock says so."""
+    disk = bytearray(member)
+    at = disk.index(b"\xfc\x4e\x2b\xa9")
+    disk[at + 8] |= feature
+    return bytes(disk)
+
+
+def test_a_member_that_is_being_rebuilt_is_not_read_and_an_array_that_is_being_reshaped_neither(tmp_path: Path) -> None:
+    image, old = file_system(tmp_path, "new", "a"), file_system(tmp_path, "old", "a")
+    rebuilt, whole = with_feature(mirrored(old, events=[9, 9])[0], 0x2), mirrored(image, events=[9, 9])[1]
+    with looking(rebuilt, whole) as inspection:
+        assert contents(inspection)["/a"] == b"new" * 20_000
+    with looking(rebuilt) as inspection:
+        assert "rebuilt" in named(inspection)["md/data"].reason
+    first, second = striped(image)
+    with looking(first, with_feature(second, 0x2)) as inspection:
+        assert "1 of 2 members" in named(inspection)["md/data"].reason
+    with looking(*(with_feature(each, 0x4) for each in (first, second))) as inspection:
+        assert "reshaped" in named(inspection)["md/data"].reason
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_encrypted_volumes_are_opened_by_their_key_only(version: int, tmp_path: Path) -> None:
     key, disk = tmp_path / "key", tmp_path / "disk"
