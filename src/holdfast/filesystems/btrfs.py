@@ -77,6 +77,10 @@ class Btrfs:
             node = found
         return node
 
+    def subvolume_numbered(self, number: int) -> Node:
+        """The top of a subvolume, as `subvolid=` means it; 0 is the very top. Raises what dissect raises."""
+        return number or _TOP, self._root_of(number or _TOP)
+
     def entries(self, node: Node) -> Iterator[Named]:
         """See FileSystem."""
         for data in self._items(node, c_btrfs.BTRFS_DIR_INDEX_KEY):

@@ -216,13 +216,16 @@ def _mount(device: str, options: Sequence[str], volumes: Sequence[Volume]) -> tu
         raise MissingError("no such volume is on its disks")
     if volume.files is None:
         raise UnsupportedError(f"volume {volume.name}: {volume.reason}")
-    subvolume = next((each.partition("=")[2] for each in options if each.startswith("subvol=")), None)
-    if subvolume is None:
+    said = dict(each.partition("=")[::2] for each in options)
+    if not {"subvol", "subvolid"} & said.keys():
         return _whole(volume)
-    subvolume_root = getattr(volume.files, "subvolume", None)
-    if subvolume_root is None:
+    subvolume = getattr(volume.files, "subvolume", None)
+    numbered = getattr(volume.files, "subvolume_numbered", None)
+    if subvolume is None or numbered is None:
         raise UnsupportedError(f"volume {volume.name} has no subvolumes")
-    return volume, subvolume_root(subvolume.strip("/").encode())
+    if "subvol" in said:
+        return volume, subvolume(said["subvol"].strip("/").encode())
+    return volume, numbered(int(said["subvolid"], 0))
 
 
 def _is(volume: Volume, device: str) -> bool:
