@@ -24,6 +24,9 @@ HEADER_TYPE = 28
 """Where a pack says whether it holds data or nodes. (All nodes of these disks fit into one record.)"""
 DEFINITION = b"<domain>" + b"device" * 40
 
+EVERY = 3
+"""Of so many bytes one is flipped, in each object of a kind another: no field that is told apart is that short."""
+
 
 @dataclass
 class Made:
@@ -161,9 +164,9 @@ def flipped(content: bytes, offset: int, bit: int) -> bytes:
 @pytest.mark.parametrize("prefix", ["config", "keys/", "log/", "index/"])
 def test_a_flipped_byte_in_anything_but_a_pack_costs_nothing_and_is_reported(small: Made, prefix: str) -> None:
     bits = random.Random(7)
-    for name in small.names(prefix):
+    for number, name in enumerate(small.names(prefix)):
         content = small.objects[name]
-        for offset in range(len(content)):
+        for offset in range(number % EVERY, len(content), EVERY):
             outcome = examine(small, small.but(name, flipped(content, offset, bits.randrange(8))))
             assert outcome.exact, f"{name}, byte {offset}: {outcome.opened} {outcome.lost}"
             assert outcome.reported == {name}, f"{name}, byte {offset}"
@@ -171,10 +174,10 @@ def test_a_flipped_byte_in_anything_but_a_pack_costs_nothing_and_is_reported(sma
 
 def test_a_flipped_byte_anywhere_in_a_pack_costs_one_record_at_most_and_is_reported(small: Made) -> None:
     bits = random.Random(8)
-    for name in small.names("packs/"):
+    for number, name in enumerate(small.names("packs/")):
         content = small.objects[name]
         records = sealed_ranges(small, name)
-        for offset in range(len(content)):
+        for offset in range(number % EVERY, len(content), EVERY):
             outcome = examine(small, small.but(name, flipped(content, offset, bits.randrange(8))))
             assert outcome.opened is None
             assert name in outcome.reported, f"{name}, byte {offset}"
