@@ -63,6 +63,37 @@ def striped(content: bytes, disks: int = 2, chunk: int = 64 * 1024) -> list[byte
     return [_member(part.ljust(size, b"\0"), 0, number, disks, 5, chunk) for number, part in enumerate(parts)]
 
 
+def spread(content: bytes, level: int, disks: int, chunk: int = 64 * 1024) -> list[bytes]:
+    """Members of an array of level 5 or 6 (left symmetric; of 6 the second parity is not computed), or 10 (near 2)."""
+    chunks = [content[at : at + chunk].ljust(chunk, b"\0") for at in range(0, len(content), chunk)]
+    parts: list[list[bytes]] = [[] for _ in range(disks)]
+    if level == 10:
+        for number, each in enumerate(each for each in chunks for _ in range(2)):
+            parts[number % disks].append(each)
+    else:
+        parities = level - 4
+        for row, at in enumerate(range(0, len(chunks), disks - parities)):
+            first = disks - 1 - row % disks
+            here = chunks[at : at + disks - parities]
+            here += [bytes(chunk)] * (disks - parities - len(here))
+            cells = [_parity(here), b"?" * chunk][:parities] + here
+            for number, cell in enumerate(cells):
+                parts[(first + number) % disks].append(cell)
+    rows = max(map(len, parts))
+    layout = 0x102 if level == 10 else 2
+    return [
+        _member(b"".join(part).ljust(rows * chunk, b"\0"), level, number, disks, 5, chunk, layout)
+        for number, part in enumerate(parts)
+    ]
+
+
+def _parity(chunks: Sequence[bytes]) -> bytes:
+    together = 0
+    for each in chunks:
+        together ^= int.from_bytes(each, "big")
+    return together.to_bytes(len(chunks[0]), "big")
+
+
 def _described(name: str, kind: str, content: bytes, bodies: Sequence[bytearray]) -> str:
     """Put a volume's extents on the disks; its description."""
     extents = [content[at : at + _EXTENT].ljust(_EXTENT, b"\0") for at in range(0, len(content), _EXTENT)]
@@ -114,11 +145,11 @@ def _dashed(identity: str) -> str:
     return "-".join(identity[start:end] for start, end in pairwise(cuts))
 
 
-def _member(content: bytes, level: int, number: int, disks: int, events: int, chunk: int = 0) -> bytes:
+def _member(content: bytes, level: int, number: int, disks: int, events: int, chunk: int = 0, layout: int = 0) -> bytes:
     """Metadata 1.2: a superblock 4 KiB from the start, data from 1 MiB on."""
     sectors = len(content) // 512
     block = bytearray(4096)
-    struct.pack_into("<IIII16s32sQiiQIIi", block, 0, 0xA92B4EFC, 1, 0, 0, b"s" * 16, b"host:data", 0, level, 0,
+    struct.pack_into("<IIII16s32sQiiQIIi", block, 0, 0xA92B4EFC, 1, 0, 0, b"s" * 16, b"host:data", 0, level, layout,
                      sectors, chunk // 512, disks, 0)  # fmt: skip
     struct.pack_into("<QQQQIII16s", block, 128, 2048, sectors, 8, 0, number, 0, 0, bytes([number]) * 16)
     struct.pack_into("<QQQII", block, 192, 0, events, 0, 0, disks)

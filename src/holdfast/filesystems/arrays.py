@@ -1,19 +1,21 @@
 """Arrays of Linux (md): members that were found, put together where all that is needed is there and agrees.
 
-dissect reads their superblocks and computes what parity spreads; which members count, and where bytes are that nothing
-must be computed for, is decided here.
+dissect reads their superblocks and knows where parity puts the data; which members count, and where bytes are, is
+decided here. All members are wanted, so nothing is ever computed.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
+from dissect.volume.exceptions import RAIDError
 from dissect.volume.md.md import MDPhysicalDisk, MDVirtualDisk, find_super_block
 
 from holdfast.filesystems.errors import BrokenError, UnsupportedError
-from holdfast.filesystems.source import Computed, Joined, Part, Source, SourceFile, Striped
+from holdfast.filesystems.source import Joined, Part, Source, SourceFile, Spread, Striped
 
 _LINEAR, _STRIPED, _MIRRORED = -1, 0, 1
-_SPREAD: Final = {4, 5, 6, 10}
+_TWICE, _COPIED = 6, 10
+_SPREAD: Final = {4, 5, _TWICE, _COPIED}
 _RECOVERING, _RESHAPING = 0x2, 0x4
 """Features in a superblock of version 1. Source: Linux, include/uapi/linux/raid/md_p.h."""
 _IN_SYNC: Final = 1 << 2
@@ -52,7 +54,7 @@ def arrays(found: Sequence[Member]) -> Iterator[Array]:
         label = (members[0].disk.set_name or uuid).rpartition(":")[2]
         try:
             yield Array(label, uuid, _assembled(members), "")
-        except (BrokenError, UnsupportedError) as error:
+        except (BrokenError, UnsupportedError, RAIDError) as error:
             yield Array(label, uuid, None, str(error))
 
 
@@ -67,17 +69,15 @@ def _assembled(members: Sequence[Member]) -> Source:
         raise UnsupportedError("it is being reshaped (md)")
     level, wanted = int(first.level), int(first.raid_disks)
     if level == _MIRRORED:
-        return _data(current[0], int(first.sb.size) * 512)
-    if len(current) != wanted:
+        return _data(current[0], _used_bytes(first))
+    if [int(each.disk.raid_disk) for each in current] != list(range(wanted)):
         raise BrokenError(f"{len(current)} of {wanted} members of the array (md, level {level}) are on disks here")
     if level == _LINEAR:
         return Joined([_data(each, int(each.disk.size)) for each in current])
     if level == _STRIPED:
         return _striped(current, int(first.chunk_size))
     if level in _SPREAD:
-        virtual = MDVirtualDisk([each.disk for each in current])
-        stream = virtual.open()
-        return Computed(int(virtual.size), lambda offset, length: bytes(stream.readoffset(offset, length)))
+        return _spread(current, int(first.chunk_size), level)
     raise UnsupportedError(f"arrays of level {level} (md) are not read here")
 
 
@@ -102,6 +102,38 @@ def _striped(members: Sequence[Member], chunk: int) -> Source:
     if len({part.size for part in parts}) != 1:
         raise UnsupportedError("stripes over members of different sizes (md) are not read here")
     return Striped(parts, chunk)
+
+
+def _spread(members: Sequence[Member], chunk: int, level: int) -> Source:
+    """Data and what protects them take turns. Source: Linux, drivers/md/raid5.c and raid10.c."""
+    if chunk <= 0:
+        raise BrokenError("chunks of no bytes")
+    first, count = members[0].disk, len(members)
+    rows = _used_bytes(first) // chunk
+    parts = [_data(each, rows * chunk) for each in members]
+    if level == _COPIED:
+        near, far, is_offset = int(first.layout) & 0xFF, int(first.layout) >> 8 & 0xFF, int(first.layout) >> 16 & 1
+        if not near or not far or near * far > count:
+            raise BrokenError(f"its layout (md, level 10) makes no sense: {int(first.layout):#x}")
+
+        def copied(stripe: int) -> tuple[int, int]:
+            row, which = divmod(stripe * near, count)
+            return which, row * far if is_offset else row
+
+        return Spread(parts, chunk, rows // far * count // near, copied)
+    geometry = MDVirtualDisk([each.disk for each in members]).open()
+
+    def protected(stripe: int) -> tuple[int, int]:
+        row, _, which, *_ = geometry._get_stripe_read_info(stripe * chunk)  # noqa: SLF001 - its reads mix up chunks
+        return int(which), int(row)
+
+    protected(0)  # a layout that is not known is told now
+    return Spread(parts, chunk, rows * (count - (2 if level == _TWICE else 1)), protected)
+
+
+def _used_bytes(disk: Any) -> int:
+    """How much of each member is used."""
+    return int(disk.sb.size) * (512 if int(disk.sb.major_version) == 1 else 1024)
 
 
 def _data(each: Member, size: int) -> Source:

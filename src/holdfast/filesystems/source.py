@@ -6,7 +6,7 @@
     Disk            a disk, read through the parent
 
 A source that only moves bytes can tell the places of its own on the disks, so that whoever has the disks reads them
-there, many at a time. One that computes them (decrypts, rebuilds from parity) cannot.
+there, many at a time. One that computes them (decrypts) cannot.
 """
 
 from bisect import bisect_right
@@ -175,10 +175,29 @@ class Striped:
         end = offset + length
         while offset < end:
             row, within = divmod(offset, self._stripe)
-            turn, which = divmod(row, len(self._parts))
+            which, turn = self._place(row)
             size = min(end - offset, self._stripe - within)
             yield self._parts[which], turn * self._stripe + within, size
             offset += size
+
+    def _place(self, stripe: int) -> tuple[int, int]:
+        """(which source, which of its stripes)."""
+        turn, which = divmod(stripe, len(self._parts))
+        return which, turn
+
+
+class Spread(Striped):
+    """Sources of which some of the stripes are parity or copies: `place` tells where each stripe of data is."""
+
+    def __init__(
+        self, parts: Sequence[Source], stripe: int, stripes: int, place: Callable[[int], tuple[int, int]]
+    ) -> None:
+        super().__init__(parts, stripe)
+        self.size = stripes * stripe
+        self._place_of = place
+
+    def _place(self, stripe: int) -> tuple[int, int]:
+        return self._place_of(stripe)
 
 
 class Computed:

@@ -1,5 +1,6 @@
 """File systems are found wherever they lie: in partitions, logical volumes, arrays, behind keys; or named."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from holdfast.core.errors import HoldfastError, RefusedError
 from holdfast.filesystems import Inspection, VolumeFound, Wanted
 from tests.support.images import MIB, contents, ext_image, looking, run
-from tests.support.volumes import logical, mirrored, partitioned, striped
+from tests.support.volumes import logical, mirrored, partitioned, spread, striped
 
 TABLE = "UUID={root} / ext4 defaults 0 1\n{home} /home ext4 defaults 0 2\n/dev/vg/none /gone xfs defaults 0 0\n"
 
@@ -85,6 +86,24 @@ def test_arrays_are_put_together_of_members_that_agree(tmp_path: Path) -> None:
         assert contents(inspection)["/a"] == b"new" * 20_000
     with looking(striped(image)[0]) as inspection:
         assert "1 of 2 members" in named(inspection)["md/data"].reason
+
+
+@pytest.mark.parametrize(("level", "disks"), [(5, 3), (5, 4), (6, 4), (6, 5), (10, 4), (10, 3)])
+def test_arrays_that_protect_their_data_are_read_across_chunks_and_to_their_end(
+    level: int, disks: int, tmp_path: Path
+) -> None:
+    (folder := tmp_path / "top").mkdir()
+    (folder / "a").write_bytes(content := os.urandom(3 * MIB + 12345))
+    image = ext_image(folder, tmp_path / "image")
+    members = spread(image, level, disks)
+    with looking(*members) as inspection:
+        assert (named(inspection)["md/data"].size_bytes or 0) >= len(image)
+        assert contents(inspection)["/a"] == content
+        assert inspection.runs(b"/a", len(content)) is not None
+    with looking(*members[1:]) as inspection:
+        assert f"{disks - 1} of {disks} members" in named(inspection)["md/data"].reason
+    with looking(*members[1:], members[1]) as inspection:  # one of them twice
+        assert "members" in named(inspection)["md/data"].reason
 
 
 def with_feature(member: bytes, feature: int) -> bytes:
