@@ -15,6 +15,8 @@ from holdfast.repository import Repository
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
+_SAY_NOTHING: Final = {"xfs", "ntfs"}
+"""File systems that do not say in one place whether they were in use; Windows marks only those that it found hurt."""
 _UNASKED: Final = "the guest was not asked to write back; if it ran, changes of the last seconds may be missing"
 
 
@@ -72,7 +74,7 @@ def doubts(point: RestorePoint, inspection: Inspection) -> Iterator[str]:
             continue
         if volume.doubt is not None:
             yield f"point {point.id}, volume {volume.name}: {volume.doubt}"
-        elif volume.file_system == "xfs" and point.consistency == "crash":
+        elif volume.file_system in _SAY_NOTHING and point.consistency == "crash":
             yield f"point {point.id}, volume {volume.name}: {_UNASKED}"
 
 
