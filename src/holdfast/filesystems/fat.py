@@ -54,7 +54,8 @@ class Fat:
         self.name = "fat"
         self.uuid = f"{serial >> 16:04X}-{serial & 0xFFFF:04X}"
         self.label = label.decode("cp437").rstrip().replace("NO NAME", "")
-        self.doubt = None
+        in_use = bool(block[extended - 2] & 1) or not _is_clean(place, bits)
+        self.doubt = "it was in use: changes of the last seconds may be missing" if in_use else None
         self._runs = lru_cache(64)(self._read_runs)
 
     def entries(self, node: Node) -> Iterator[Named]:
@@ -126,6 +127,14 @@ class Fat:
             if behind > _LARGEST_DIRECTORY:
                 raise BrokenError("a directory has no end")
             yield self._volume.read(run.at, run.length)
+
+
+def _is_clean(table: Source, bits: int) -> bool:
+    """What the table's second entry says: Windows takes a bit out of it while it writes, Linux sets one before it."""
+    if bits == 12:
+        return True
+    raw = table.read(bits // 8, bits // 8)
+    return bool(raw[-1] & (0x80 if bits == 16 else 0x08))
 
 
 def _node(raw: bytes) -> Node:

@@ -54,6 +54,29 @@ def test_every_file_has_its_bytes(kind: str, folder: Path, tmp_path: Path) -> No
     assert by_runs["/big/random"] is not None
 
 
+@pytest.mark.parametrize(
+    ("bits", "size", "at", "changed"),
+    [
+        (12, 4 * MIB, 37, 1),
+        (16, 20 * MIB, 37, 1),
+        (32, 40 * MIB, 65, 1),
+        (16, 20 * MIB, None, 0x80),
+        (32, 40 * MIB, None, 8),
+    ],
+)
+def test_a_fat_says_whether_it_was_in_use(bits: int, size: int, at: int | None, changed: int, tmp_path: Path) -> None:
+    (small := tmp_path / "top").mkdir()
+    (small / "a").write_text("a")
+    image = bytearray(fat_image(small, tmp_path / "image", bits, size))
+    with looking(image) as inspection:
+        assert inspection.opened.volumes[0].doubt is None
+    if at is None:
+        at = int.from_bytes(image[14:16], "little") * int.from_bytes(image[11:13], "little") + bits // 4 - 1
+    image[at] ^= changed
+    with looking(image) as inspection:
+        assert "in use" in (inspection.opened.volumes[0].doubt or "")
+
+
 def test_what_a_btrfs_was_told_to_sync_and_has_only_logged_is_a_doubt(folder: Path, tmp_path: Path) -> None:
     image = bytearray(btrfs_image(folder, tmp_path / "image"))
     with looking(image) as inspection:
