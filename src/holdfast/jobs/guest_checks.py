@@ -16,15 +16,16 @@ from holdfast.core.verification import CheckOutcome
 _POLL_S: Final = 1.0
 _FILE_BYTES: Final = 256 * 1024
 _TEXT_BYTES: Final = 300
-UP: Final = r"\blogin:|Reached target .*(?:Multi-User|Graphical)"
+UP: Final = r"\blogin:|Reached target .{0,80}(?:Multi-User|Graphical)"
 _DEAD: Final = re.compile(
     r"Kernel panic|Unable to mount root fs|No bootable device|Boot failed|not a bootable disk|Missing operating system"
     r"|Operating system not found|BOOTMGR is missing|grub rescue>|Failed to load ldlinux|No DEFAULT or UI configuration"
     r"|You are in (?:emergency|rescue) mode|Give root password for maintenance|\(initramfs\)|dracut:/#"
 )
 _HURT: Final = re.compile(
-    r"EXT4-fs error[^\n]*|EXT4-fs \(\S+\): (?:warning: mounting fs with errors|error)[^\n]*"
-    r"|XFS \(\S+\):[^\n]*orruption[^\n]*|BTRFS (?:error|critical)[^\n]*|Buffer I/O error[^\n]*"
+    r"EXT4-fs error[^\n]{0,200}|EXT4-fs \(\S{1,40}\): (?:warning: mounting fs with errors|error)[^\n]{0,200}"
+    r"|XFS \(\S{1,40}\):[^\n]{0,200}orruption[^\n]{0,200}|BTRFS (?:error|critical)[^\n]{0,200}"
+    r"|Buffer I/O error[^\n]{0,200}"
 )
 _ON_DISKS: Final = {"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"}
 _LISTENING: Final = "0A"

@@ -24,7 +24,7 @@ from holdfast.platforms.libvirt.screen import picture_of, text_on
 from holdfast.platforms.libvirt.switch import Switch
 from holdfast.platforms.workspace import Workspace
 
-_CONSOLE_BYTES: Final = 256 * 1024
+_CONSOLE_BYTES: Final = 64 * 1024
 """The end of what it printed."""
 _TO_PASS: Final = 0o711
 """QEMU's user must reach the files in a trial's directory by their names."""
