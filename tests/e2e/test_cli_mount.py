@@ -20,7 +20,7 @@ from tests.e2e.test_cli_images import write_disk
 MIB = 1 << 20
 MOUNT = {
     "id", "kind", "machine", "machine_id", "point", "repository", "disks", "writable", "tls", "socket", "log",
-    "process", "created_at", "tenant", "directory",
+    "process", "created_at", "tenant", "directory", "url",
 }  # fmt: skip
 
 

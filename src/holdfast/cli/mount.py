@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,14 @@ from holdfast.bootstrap.wiring import open_for_reading
 from holdfast.cli.common import Command, Common, Group
 from holdfast.cli.confirmation import YES
 from holdfast.cli.file import volume_options
-from holdfast.cli.mount_files import create_directory_mount
+from holdfast.cli.listen import parse_tls, tcp_address
+from holdfast.cli.mount_files import create_directory_mount, create_webdav_mount
 from holdfast.cli.mount_machines import CONNECT, discard, finalize, resume
 from holdfast.cli.output import local_text, print_json, print_table, printable
 from holdfast.cli.point_choice import choose_point
 from holdfast.cli.tenants import StrandedMachine, find_stranded, mounts_of, stranded_machines
-from holdfast.core.errors import NotFoundError, RefusedError, UsageError
-from holdfast.core.mount import (
-    Certificates,
-    ListenAddress,
-    Mount,
-    SharedKeys,
-    TcpAddress,
-    Tenant,
-    Terms,
-    Tls,
-    UnixAddress,
-)
+from holdfast.core.errors import UsageError
+from holdfast.core.mount import ListenAddress, Mount, Tenant, Terms, Tls, UnixAddress
 from holdfast.core.selection import parse_reference
 from holdfast.jobs.export import disks_to_export
 
@@ -38,10 +28,13 @@ _CREATE_EXAMPLES = """
 holdfast mount create web01@latest --nbd
 holdfast mount create web01@latest --disk vda --nbd /run/web01.sock --overlay
 holdfast mount create web01@latest --fuse /mnt/web01
+holdfast mount create web01@latest --webdav 10.0.0.5:8443 --tls-certificates /etc/pki/holdfast
 holdfast mount create web01@latest --nbd --listen 10.0.0.5:10809 --tls-certificates /etc/pki/holdfast
 """
 _OWN_DIRECTORY = "-"
 """What `--nbd` without a SOCKET stands for."""
+_ANY_PORT = "127.0.0.1:0"
+"""What `--webdav` without HOST:PORT stands for."""
 
 
 @click.group(cls=Group)
@@ -66,6 +59,13 @@ def mount() -> None:
     metavar="DIR",
     help="Show the files below DIR, an empty directory, instead.",
 )
+@click.option(
+    "--webdav",
+    is_flag=False,
+    flag_value=_ANY_PORT,
+    metavar="[HOST:PORT]",
+    help="Serve the files over WebDAV, with a password that is made for it, instead.  [default: this host, any port]",
+)
 @click.option("--disk", "disks", multiple=True, metavar="NAME", help="This disk only. Repeatable.  [default: all]")
 @click.option("--overlay", is_flag=True, help="Take writes too, and throw them away at the end. One disk only.")
 @click.option("--listen", metavar="HOST:PORT", help="Listen there instead; port 0 is any that is free.")
@@ -73,7 +73,8 @@ def mount() -> None:
     "--tls-certificates",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Only over TLS, to clients with a certificate: ca-cert.pem, server-cert.pem, server-key.pem are in DIR.",
+    help="Only over TLS: server-cert.pem and server-key.pem are in DIR, and ca-cert.pem, by whose certificates clients "
+    "of --nbd are known.",
 )
 @click.option(
     "--tls-psk",
@@ -86,15 +87,19 @@ def mount() -> None:
 def create(context: click.Context, /, reference: str, **said: Any) -> None:
     """Serve a restore point's disks or files, as they are.
 
-    Each disk is an export under its name; files are shown read-only, as `file ls` shows them. They can be read as soon
-    as the command returns, and until `mount remove`; the point is held as long. Only what is read is fetched. POINT is
-    chosen as for `point show`. Without TLS, nothing is served beyond this host.
+    Each disk is an export under its name; files are shown read-only, as `file ls` shows them, over WebDAV to whoever
+    has the password that is printed. They can be read as soon as the command returns, and until `mount remove`; the
+    point is held as long. Only what is read is fetched. POINT is chosen as for `point show`. Without TLS, nothing is
+    served beyond this host.
     """
     common = Common.of(context)
     if said["directory"] is not None:
         create_directory_mount(common, reference, said)
         return
-    tls = _tls(said["tls_certificates"], said["tls_psk"])
+    if said["webdav"] is not None:
+        create_webdav_mount(common, reference, said)
+        return
+    tls = parse_tls(said["tls_certificates"], said["tls_psk"])
     terms = Terms(address=_address(said["socket"], said["listen"], tls), tls=tls, overlay=said["overlay"])
     wanted = parse_reference(reference)
     settings = common.repository()
@@ -174,42 +179,12 @@ def _only(found: Sequence[Mount], wanted: str) -> Mount | None:
 
 def _address(socket: str | None, listen: str | None, tls: Tls | None) -> ListenAddress:
     if socket is None:
-        raise UsageError("nothing says how to serve it", hint="give --nbd or --fuse DIR", code="no-kind")
+        raise UsageError("nothing says how to serve it", hint="give --nbd, --fuse DIR or --webdav", code="no-kind")
     if listen is None:
         return UnixAddress(path=None if socket == _OWN_DIRECTORY else Path(socket).absolute())
     if socket != _OWN_DIRECTORY:
         raise UsageError("two places to listen", hint="give SOCKET or --listen, not both", code="two-addresses")
-    host, colon, port = listen.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not (host and colon and port.isascii() and port.isdigit() and int(port) < 1 << 16):
-        raise UsageError(f"--listen: {listen!r} is not HOST:PORT", hint="for instance 127.0.0.1:10809, or [::1]:10809")
-    if tls is None and not _is_loopback(host):
-        raise RefusedError(
-            f"without TLS everybody who reaches {host} could read the disks",
-            hint="give --tls-certificates or --tls-psk, or listen at 127.0.0.1",
-            code="tls-needed",
-        )
-    return TcpAddress(host=host, port=int(port))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:  # a name may mean anything; it is not asked for here, and something else later
-        return False
-
-
-def _tls(certificates: Path | None, keys: Path | None) -> Tls | None:
-    if certificates is not None and keys is not None:
-        raise UsageError("two kinds of TLS", hint="give --tls-certificates or --tls-psk, not both", code="two-kinds")
-    for given in (certificates, keys):
-        if given is not None and not given.exists():
-            raise NotFoundError(
-                f"there is no {given}", hint="check --tls-certificates or --tls-psk", code="no-tls-files"
-            )
-    if certificates is not None:
-        return Certificates(directory=certificates.absolute())
-    return None if keys is None else SharedKeys(file=keys.absolute())
+    return tcp_address(listen, "--listen", tls)
 
 
 def _kept_by(tenant: Tenant) -> str:
@@ -218,8 +193,8 @@ def _kept_by(tenant: Tenant) -> str:
 
 def _rows(mount: Mount, is_attended: bool) -> list[tuple[str, ...]]:  # noqa: FBT001 - a fact
     writes = _kept_by(mount.tenant) if mount.tenant else "thrown away" if mount.writable else "refused"
-    if mount.directory is not None:
-        return [(mount.id, mount.machine, mount.point, local_text(mount.created_at), writes, mount.directory)]
+    if files := mount.directory or mount.url:
+        return [(mount.id, mount.machine, mount.point, local_text(mount.created_at), writes, files)]
     unattended = "" if is_attended or mount.tenant is None else " (unattended: mount resume)"
     return [
         (

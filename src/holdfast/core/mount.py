@@ -29,7 +29,8 @@ class Mount:
 
     `writable` says whether a throw-away overlay takes writes. `process` is the server's, which lives as long as the
     mount; `log` is the file where it says what it could not read. A mount of kind `boot` has a `tenant`, for whose sake
-    a server that dies is started again. One of kind `fuse` has no disks: its files are below `directory`.
+    a server that dies is started again. Mounts of files have no disks: the files are below `directory` (kind
+    `fuse`) or at `url` (`webdav`).
     """
 
     id: str
@@ -47,6 +48,7 @@ class Mount:
     created_at: datetime
     tenant: Tenant | None = None
     directory: str | None = None
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

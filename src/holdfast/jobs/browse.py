@@ -46,6 +46,10 @@ class Browser:
             known = self._known.get(path)
         return known or self._asked(lambda inspection: inspection.look(path))
 
+    def follow(self, path: bytes) -> Entry:
+        """The file that a path leads to; links are followed, inside the guest. Raises HoldfastError."""
+        return self._asked(lambda inspection: inspection.look(path, follow=True))
+
     def entries(self, path: bytes) -> Sequence[Entry]:
         """What a directory holds. Raises HoldfastError."""
         found = self._asked(lambda inspection: list(inspection.entries(path)))

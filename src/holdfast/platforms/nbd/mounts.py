@@ -114,15 +114,16 @@ def _start(
     return Started(mount=mount, warnings=warnings)
 
 
-def start_program(base: Path, program: Program, message: bytes, describe: Callable[[Place], Mount]) -> Started:
+def start_program(
+    base: Path, program: Program, stdin: int, message: bytes, describe: Callable[[Place], Mount]
+) -> Started:
     """Let a program of ours serve until somebody ends it. Raises what it raises, FailedError."""
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
     _sweep(base)
     workspace = Workspace(base)
     log = workspace.path / "log"
     try:
-        with Path(os.devnull).open("rb") as nothing:
-            server = Starting(program, nothing.fileno(), log, workspace.lock)
+        server = Starting(program, stdin, log, workspace.lock)
         try:
             warnings = server.hand_over(message)
             name = workspace.path.name.partition("-")[2]

@@ -52,8 +52,8 @@ def listening(address: ListenAddress, default: Path) -> Iterator[socket.socket]:
         case UnixAddress(path=path):
             with _unix(path or default) as listener:
                 yield listener
-        case TcpAddress(host=host, port=port):
-            with _tcp(host, port) as listener:
+        case TcpAddress():
+            with listening_over_tcp(address) as listener:
                 yield listener
 
 
@@ -63,9 +63,14 @@ def served_uri(listener: socket.socket, export: str, terms: Terms) -> str:
     match terms.address:
         case UnixAddress():
             return f"{scheme}+unix:///{quote(export, safe='')}?socket={quote(listener.getsockname())}"
-        case TcpAddress(host=host):
-            port = listener.getsockname()[1]
-            return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/{quote(export, safe='')}"
+        case TcpAddress():
+            return f"{scheme}://{served_at(listener, terms.address)}/{quote(export, safe='')}"
+
+
+def served_at(listener: socket.socket, address: TcpAddress) -> str:
+    """Host and port as URIs have them: the host as it was named, the port as it turned out."""
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return f"{host}:{listener.getsockname()[1]}"
 
 
 @contextmanager
@@ -87,21 +92,23 @@ def _unix(path: Path) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _tcp(host: str, port: int) -> Iterator[socket.socket]:
+def listening_over_tcp(address: TcpAddress) -> Iterator[socket.socket]:
+    """The same, for one kind of address."""
+    where = f"{address.host}:{address.port}"
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise _cannot_listen(f"{host}:{port}", error) from error
+        raise _cannot_listen(where, error) from error
     with listener:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(place)
             listener.listen(_QUEUE)
         except OSError as error:
-            raise _cannot_listen(f"{host}:{port}", error) from error
+            raise _cannot_listen(where, error) from error
         yield listener
 
 
