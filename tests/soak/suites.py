@@ -6,7 +6,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SUITES = ("tests/property", "tests/fault", "tests/soak/suite_boot.py")
+SUITES = (
+    "tests/property",
+    "tests/fault",
+    "tests/soak/suite_boot.py",
+    "tests/unit/filesystems/test_hostile_images.py",
+)
 
 
 def run_suites(seed: int) -> None:
