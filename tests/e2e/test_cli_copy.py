@@ -4,6 +4,9 @@ import json
 import random
 from pathlib import Path
 
+from holdfast.core.progress import Silence
+from holdfast.core.verification import CheckOutcome
+from holdfast.mover import keep_verification
 from holdfast.repository import LocalDirectory, create_repository, open_repository
 from tests.e2e.command import PASSPHRASE, Finished, Site
 from tests.support.repositories import CHEAP, restored
@@ -163,3 +166,19 @@ def test_a_machine_that_nobody_can_take_is_a_failure(tmp_path: Path) -> None:
     site, offsite = a_site(tmp_path)
     done = also(site, tmp_path / "none.raw", offsite)
     assert (done.status, done.end["state"]) == (4, "failed")
+
+
+def test_the_newest_point_that_was_verified_is_chosen_by_whatever_takes_a_point(tmp_path: Path) -> None:
+    site, offsite = a_site(tmp_path)
+    repository = open_repository(LocalDirectory.open(site.repository), PASSPHRASE.encode())
+    proven = repository.points()[0]
+    keep_verification(repository, proven, [CheckOutcome(name="boot", ok=True)], None, Silence())
+    newest = "web@latest-verified"
+    copied = site.run("copy", "run", site.repository, offsite, "--point", newest, "--json")
+    assert [each["point"] for each in copied.end["results"]] == [proven.id]
+    exported = site.run("machine", "export", newest, "--format", "raw", "--output", tmp_path / "out", "--json")
+    assert exported.end["results"][0]["point"] == proven.id
+    deleted = site.run("point", "delete", newest, "--yes", "--json")
+    assert [each["id"] for each in deleted.value] == [proven.id]
+    back = site.run("point", "undelete", newest, "--json")
+    assert [each["id"] for each in back.value] == [proven.id]

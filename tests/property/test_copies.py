@@ -126,7 +126,7 @@ class World:
 
 
 def copy_all(source: Repository, target: Repository) -> None:
-    plan = plan_copy(source, target, choose_points(source.points(), [], []))
+    plan = plan_copy(source, target, choose_points(source.points(), [], [], proven=()))
     for planned in plan.points:
         copy_planned(source, target, planned, method=plan.method, care=Care(verify_share=0.5), progress=Silence())
 

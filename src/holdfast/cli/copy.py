@@ -1,6 +1,7 @@
 """`holdfast copy`: points of one repository into another."""
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,7 +13,8 @@ from holdfast.cli.common import Command, Common, Group
 from holdfast.cli.output import local_text, print_json, print_table, size_text
 from holdfast.cli.shapes import point_shape
 from holdfast.cli.stream import Stream, StreamCommand, stream
-from holdfast.core.selection import in_order, parse_reference
+from holdfast.core.point import RestorePoint
+from holdfast.core.selection import PointReference, in_order, parse_reference
 from holdfast.jobs.copy import CopyPlan, PlannedPoint, choose_points, copy_planned, plan_copy
 from holdfast.jobs.hold import all_held
 from holdfast.jobs.results import CopyResult
@@ -77,7 +79,7 @@ def copy_run(context: click.Context, /, source_url: str, target_url: str, **said
         references = [parse_reference(text) for text in said["references"]]
         mine, theirs = _settings(common, source_url, target_url)
         with open_repository(mine, run.warn) as source, open_repository(theirs, run.warn) as target:
-            wanted = choose_points(source.points(), said["machines"], references)
+            wanted = _wanted(source, said["machines"], references)
             plan = plan_copy(source, target, wanted)
             if said["dry_run"]:
                 for planned in plan.points:
@@ -101,7 +103,7 @@ def copy_status(context: click.Context, /, source_url: str, target_url: str, **s
     references = [parse_reference(text) for text in said["references"]]
     mine, theirs = _settings(common, source_url, target_url)
     with open_repository(mine, common.warn) as source, open_repository(theirs, common.warn) as target:
-        plan = plan_copy(source, target, choose_points(source.points(), said["machines"], references))
+        plan = plan_copy(source, target, _wanted(source, said["machines"], references))
         states = {point.id: "there" for point in plan.there}
         states |= {point.id: "deleted" for point in plan.deleted}
         points = in_order([*plan.there, *plan.deleted, *(planned.point for planned in plan.points)])
@@ -114,6 +116,12 @@ def copy_status(context: click.Context, /, source_url: str, target_url: str, **s
             headings = ("POINT", "MACHINE", "CAPTURED", "COPY")
             cells = [(point.id, point.machine, local_text(point.captured_at), state) for point, state in rows]
             print_table(headings, cells)
+
+
+def _wanted(source: Repository, machines: Sequence[str], references: Sequence[PointReference]) -> list[RestorePoint]:
+    """The points that are meant; `points` reads the state that says which of them were verified."""
+    points = source.points()
+    return choose_points(points, machines, references, proven=source.log.state.proven)
 
 
 def _settings(common: Common, source_url: str, target_url: str) -> tuple[RepositorySettings, RepositorySettings]:

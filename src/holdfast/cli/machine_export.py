@@ -9,11 +9,12 @@ import click
 from holdfast.bootstrap.wiring import appliance, open_for_reading, target_device, target_file
 from holdfast.cli.common import Common
 from holdfast.cli.output import size_text
+from holdfast.cli.point_choice import choose_point
 from holdfast.cli.stream import StreamCommand, stream
 from holdfast.core.errors import RefusedError, UsageError
 from holdfast.core.point import PointDisk, RestorePoint
 from holdfast.core.ports import TargetDisk
-from holdfast.core.selection import parse_reference, select_disk, select_point
+from holdfast.core.selection import parse_reference, select_disk
 from holdfast.jobs.elsewhere import Export
 from holdfast.jobs.results import ExportResult
 from holdfast.repository import Repository
@@ -56,7 +57,7 @@ def export(context: click.Context, /, reference: str, **said: Any) -> int:
         wanted = parse_reference(reference)
         output: Path = said["output"].absolute()
         with open_for_reading(common.repository(), run.warn) as repository:
-            point = select_point(repository.points(), wanted)
+            point = choose_point(repository, wanted)
             with run.watch(point.machine) as progress:
                 job = Export(repository, point, progress)
                 if said["image_format"] == "ova":

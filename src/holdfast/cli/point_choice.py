@@ -15,6 +15,11 @@ def choose_point(repository: Repository, reference: PointReference) -> RestorePo
     return select_point(points, reference, proven=repository.log.state.proven)
 
 
+def choose_in_trash(repository: Repository, reference: PointReference) -> RestorePoint:
+    """The point in the trash that is meant."""
+    return select_point(repository.trash(), reference, proven=repository.log.state.proven)
+
+
 def choose_points(repository: Repository, references: Sequence[PointReference]) -> list[RestorePoint]:
     """Every point that is meant, each once."""
     chosen = [choose_point(repository, reference) for reference in references]

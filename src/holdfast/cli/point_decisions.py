@@ -9,12 +9,12 @@ from holdfast.bootstrap.wiring import open_repository
 from holdfast.cli.common import Command, Common
 from holdfast.cli.confirmation import YES, confirm
 from holdfast.cli.output import local_text, print_json, printable
-from holdfast.cli.point_choice import choose_points
+from holdfast.cli.point_choice import choose_in_trash, choose_points
 from holdfast.cli.shapes import point_shape
 from holdfast.cli.times import Duration, Moment
 from holdfast.core.errors import UsageError
 from holdfast.core.point import RestorePoint
-from holdfast.core.selection import parse_reference, select_point
+from holdfast.core.selection import parse_reference
 from holdfast.jobs import decide
 from holdfast.repository import Repository
 
@@ -66,7 +66,7 @@ def undelete(context: click.Context, references: Sequence[str]) -> None:
     common = Common.of(context)
     wanted = [parse_reference(text) for text in references]
     with open_repository(common.repository(), common.warn) as repository:
-        points = [select_point(repository.trash(), reference) for reference in wanted]
+        points = [choose_in_trash(repository, reference) for reference in wanted]
         decide.undelete_points(repository, _ids(points))
         _show(common, points, [_shape(repository, point) for point in points], "live")
 

@@ -12,10 +12,11 @@ from holdfast.bootstrap.wiring import connect, open_for_reading
 from holdfast.cli.common import Common
 from holdfast.cli.output import size_text
 from holdfast.cli.parameters import Rate, network_names, storage_directories
+from holdfast.cli.point_choice import choose_point
 from holdfast.cli.stream import StreamCommand, stream
 from holdfast.core.errors import NotFoundError
 from holdfast.core.mount import Tenant
-from holdfast.core.selection import parse_reference, select_point
+from holdfast.core.selection import parse_reference
 from holdfast.jobs.boot import boot_machine, bring_home
 from holdfast.jobs.recover import NewMachine
 from holdfast.jobs.results import BootResult, HomeResult
@@ -70,7 +71,7 @@ def boot(context: click.Context, /, reference: str, **said: Any) -> int:
         )
         uri, settings = find_connection(said["uri"], os.environ), common.repository()
         with open_for_reading(settings, run.warn) as repository, connect(uri) as platform:
-            point = select_point(repository.points(), wanted)
+            point = choose_point(repository, wanted)
             base, identity = find_run_directory(os.environ), str(uuid.uuid4())
             service = MachineService(
                 base=base,

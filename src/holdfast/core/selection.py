@@ -87,7 +87,7 @@ def select_point(
     reference: PointReference,
     localise: Localise = datetime.astimezone,
     *,
-    proven: Collection[str] = (),
+    proven: Collection[str],
 ) -> RestorePoint:
     """Choose the one point among `points` that `reference` means; `proven` are the ids of those that were verified.
 

@@ -34,14 +34,20 @@ class CopyPlan:
 
 
 def choose_points(
-    points: Sequence[RestorePoint], machines: Sequence[str], references: Sequence[PointReference]
+    points: Sequence[RestorePoint],
+    machines: Sequence[str],
+    references: Sequence[PointReference],
+    *,
+    proven: Collection[str],
 ) -> list[RestorePoint]:
     """The points that are meant, oldest capture first; all of them if neither machines nor points are named.
+
+    `proven` are the ids of those that were verified.
 
     Raises NotFoundError, UsageError as `points_of` and `select_point` do.
     """
     chosen = [each for machine in machines for each in points_of(points, machine)]
-    chosen += [select_point(points, reference) for reference in references]
+    chosen += [select_point(points, reference, proven=proven) for reference in references]
     if not (chosen or machines or references):
         chosen = list(points)
     return in_order({point.id: point for point in chosen}.values())

@@ -57,7 +57,7 @@ POINTS = [THIRD, OTHER, FIRST, SECOND]
 
 
 def chosen(reference: str, points: Sequence[RestorePoint] = POINTS) -> RestorePoint:
-    return select_point(points, parse_reference(reference), in_berlin)
+    return select_point(points, parse_reference(reference), in_berlin, proven=())
 
 
 def refusal(reference: str, points: Sequence[RestorePoint] = POINTS) -> HoldfastError:
@@ -244,8 +244,8 @@ def test_without_a_zone_the_computers_own_is_taken(monkeypatch: pytest.MonkeyPat
     time.tzset()
     try:
         reference = parse_reference("web@2026-11-22T07:30")
-        assert select_point(POINTS, reference) is THIRD
-        assert select_point(POINTS, parse_reference("web@2026-11-22T07:29")) is SECOND
+        assert select_point(POINTS, reference, proven=()) is THIRD
+        assert select_point(POINTS, parse_reference("web@2026-11-22T07:29"), proven=()) is SECOND
     finally:
         monkeypatch.delenv("TZ")
         time.tzset()
@@ -275,9 +275,9 @@ def test_a_time_chooses_the_newest_capture_not_later_than_it(minutes: list[int],
     expected = max((m for m in minutes if m <= asked), default=None)
     if expected is None:
         with pytest.raises(NotFoundError):
-            select_point(points, reference)
+            select_point(points, reference, proven=())
     else:
-        assert select_point(points, reference).captured_at == start + timedelta(minutes=expected)
+        assert select_point(points, reference, proven=()).captured_at == start + timedelta(minutes=expected)
 
 
 def test_the_newest_that_was_proven_is_chosen_whatever_came_later() -> None:

@@ -80,11 +80,11 @@ def test_what_was_deleted_in_the_target_stays_deleted() -> None:
 
 def test_machines_and_points_choose_together_each_once() -> None:
     points = [a_point(1), a_point(2), a_point(1, "db"), a_point(1, "nas")]
-    chosen = choose_points(points, ["web"], [parse_reference("db@latest"), parse_reference("web@latest")])
+    chosen = choose_points(points, ["web"], [parse_reference("db@latest"), parse_reference("web@latest")], proven=())
     assert {point.id for point in chosen} == {point.id for point in points[:3]}
     assert len(chosen) == 3
-    assert choose_points(points, [], []) == sorted(points, key=lambda point: (point.captured_at, point.id))
-    assert choose_points([], [], []) == []
+    assert choose_points(points, [], [], proven=()) == sorted(points, key=lambda point: (point.captured_at, point.id))
+    assert choose_points([], [], [], proven=()) == []
 
 
 def content(seed: str, size: int = 600 * KIB) -> bytes:
@@ -105,7 +105,7 @@ def history(repository: Repository, machine: str, days: int) -> list[tuple[Resto
 
 
 def copy_all(source: Repository, target: Repository) -> list[CopyResult]:
-    plan = plan_copy(source, target, choose_points(source.points(), [], []))
+    plan = plan_copy(source, target, choose_points(source.points(), [], [], proven=()))
     results = [
         copy_planned(source, target, each, method=plan.method, care=Care(), progress=Silence()) for each in plan.points
     ]
