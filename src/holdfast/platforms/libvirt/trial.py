@@ -16,10 +16,11 @@ from holdfast.platforms.files.overlay import exported_below, make_scratch_overla
 from holdfast.platforms.libvirt.agent import GuestAgent
 from holdfast.platforms.libvirt.calls import asking
 from holdfast.platforms.libvirt.domain_xml import agent_state
+from holdfast.platforms.libvirt.fit import fit
 from holdfast.platforms.libvirt.guest import GuestPrograms
 from holdfast.platforms.libvirt.isolation import count_cards, has_screen, isolate
-from holdfast.platforms.libvirt.recreate import write_new
-from holdfast.platforms.libvirt.rewrite import NewPlaces, Rewritten, rewrite
+from holdfast.platforms.libvirt.recreate import redraw, write_new
+from holdfast.platforms.libvirt.rewrite import Rewritten
 from holdfast.platforms.libvirt.screen import picture_of, text_on
 from holdfast.platforms.libvirt.switch import Switch
 from holdfast.platforms.workspace import Workspace
@@ -104,14 +105,17 @@ def trial(connection: Any, plan: TrialPlan) -> Iterator[LibvirtTrial]:
     """Make the overlays and the definition. Raises as making files does, DamagedError for a definition of nonsense."""
     with ExitStack() as stack:
         space = stack.enter_context(Workspace(plan.scratch, mode=_TO_PASS)).path
-        rewritten = _rewritten(plan, space)
+        overlays = {disk.name: space / f"{disk.name}.qcow2" for disk in plan.machine.disks}
+        nvram = None if plan.machine.nvram is None else space / "nvram.fd"
+        rewritten = redraw(plan.machine, overlays, nvram)
+        fit(connection, rewritten)
         ports = [_ports(stack) for _ in range(count_cards(rewritten.xml))]
         console = space / "console"
         isolate(rewritten.xml, ports=ports, socket=plan.socket, console=console)
         for disk in plan.machine.disks:
-            make_scratch_overlay(_overlay(space, disk.name), disk.size_bytes, exported_below(plan.socket, disk.name))
-        if plan.machine.nvram is not None:
-            write_new(_nvram(space), plan.machine.nvram)
+            make_scratch_overlay(overlays[disk.name], disk.size_bytes, exported_below(plan.socket, disk.name))
+        if nvram is not None and plan.machine.nvram is not None:
+            write_new(nvram, plan.machine.nvram)
         machine = LibvirtTrial(connection, rewritten, console)
         try:
             yield machine
@@ -132,27 +136,6 @@ def _unit_bytes(unit: str) -> int:
         return 1
     base = 1000 if unit.endswith("B") and not unit.endswith("iB") else 1024
     return int(base ** ("kmgt".find(unit[:1].lower()) + 1))
-
-
-def _rewritten(plan: TrialPlan, space: Path) -> Rewritten:
-    machine = plan.machine
-    places = NewPlaces(
-        name=machine.name,
-        disks={disk.name: (disk, _overlay(space, disk.name)) for disk in machine.disks},
-        nvram=None if machine.nvram is None else _nvram(space),
-        directory=space,
-        networks={},
-    )
-    assert isinstance(machine.definition, bytes), "of a captured machine"
-    return rewrite(machine.definition, places)
-
-
-def _overlay(space: Path, disk: str) -> Path:
-    return space / f"{disk}.qcow2"
-
-
-def _nvram(space: Path) -> Path:
-    return space / "nvram.fd"
 
 
 def _ports(stack: ExitStack) -> tuple[int, int]:
