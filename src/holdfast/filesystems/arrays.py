@@ -11,7 +11,7 @@ from dissect.volume.exceptions import RAIDError
 from dissect.volume.md.md import MDPhysicalDisk, MDVirtualDisk, find_super_block
 
 from holdfast.filesystems.errors import BrokenError, UnsupportedError
-from holdfast.filesystems.source import Joined, Part, Source, SourceFile, Spread, Striped
+from holdfast.filesystems.source import Joined, Part, Source, SourceFile, Striped, in_turns
 
 _LINEAR, _STRIPED, _MIRRORED = -1, 0, 1
 _TWICE, _COPIED = 6, 10
@@ -101,7 +101,7 @@ def _striped(members: Sequence[Member], chunk: int) -> Source:
     parts = [_data(each, int(each.disk.size) // chunk * chunk) for each in members]
     if len({part.size for part in parts}) != 1:
         raise UnsupportedError("stripes over members of different sizes (md) are not read here")
-    return Striped(parts, chunk)
+    return in_turns(parts, chunk)
 
 
 def _spread(members: Sequence[Member], chunk: int, level: int) -> Source:
@@ -120,7 +120,7 @@ def _spread(members: Sequence[Member], chunk: int, level: int) -> Source:
             row, which = divmod(stripe * near, count)
             return which, row * far if is_offset else row
 
-        return Spread(parts, chunk, rows // far * count // near, copied)
+        return Striped(parts, chunk, rows // far * count // near, copied)
     geometry = MDVirtualDisk([each.disk for each in members]).open()
 
     def protected(stripe: int) -> tuple[int, int]:
@@ -128,7 +128,7 @@ def _spread(members: Sequence[Member], chunk: int, level: int) -> Source:
         return int(which), int(row)
 
     protected(0)  # a layout that is not known is told now
-    return Spread(parts, chunk, rows * (count - (2 if level == _TWICE else 1)), protected)
+    return Striped(parts, chunk, rows * (count - (2 if level == _TWICE else 1)), protected)
 
 
 def _used_bytes(disk: Any) -> int:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from dissect.volume.lvm.physical import parse_metadata
 
 from holdfast.filesystems.errors import BrokenError, UnsupportedError
-from holdfast.filesystems.source import Joined, Part, Source, Striped
+from holdfast.filesystems.source import Joined, Part, Source, in_turns
 
 _SECTOR: Final = 512
 _LARGEST_TEXT: Final = 16 * 1024 * 1024
@@ -125,7 +125,7 @@ def _segment(group: Mapping[str, Any], segment: Mapping[str, Any], sources: Mapp
         raise BrokenError("a segment's stripes make no sense")
     size = segment["extent_count"] // len(stripes) * extent
     parts = [_extents(group, label, start, size, sources) for label, start in stripes]
-    return parts[0] if len(parts) == 1 else Striped(parts, segment["stripe_size"] * _SECTOR)
+    return parts[0] if len(parts) == 1 else in_turns(parts, segment["stripe_size"] * _SECTOR)
 
 
 def _extents(group: Mapping[str, Any], label: str, start: int, size: int, sources: Mapping[str, Source]) -> Source:

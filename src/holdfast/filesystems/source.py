@@ -9,9 +9,11 @@ A source that only moves bytes can tell the places of its own on the disks, so t
 there, many at a time. One that computes them (decrypts) cannot.
 """
 
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple, Protocol
 
 from dissect.util.stream import AlignedStream
@@ -108,35 +110,41 @@ class Part:
         return self._below.places(self._start + offset, length)
 
 
-class Joined:
-    """Sources one after the other."""
-
-    def __init__(self, parts: Sequence[Source]) -> None:
-        self._parts = parts
-        self._starts = [0]
-        for part in parts:
-            self._starts.append(self._starts[-1] + part.size)
-
-    @property
-    def size(self) -> int:
-        """See Source."""
-        return self._starts[-1]
+class _Composed(ABC):
+    """A source whose bytes are those of others, piece by piece."""
 
     def read(self, offset: int, length: int) -> bytes:
         """See Source."""
-        return b"".join(part.read(at, size) for part, at, size in self._split(offset, length))
+        return b"".join(part.read(at, size) for part, at, size in self._pieces(offset, length))
 
     def places(self, offset: int, length: int) -> list[Place] | None:
         """See Source."""
         found: list[Place] = []
-        for part, at, size in self._split(offset, length):
+        for part, at, size in self._pieces(offset, length):
             places = part.places(at, size)
             if places is None:
                 return None
             found += places
         return found
 
-    def _split(self, offset: int, length: int) -> Iterator[tuple[Source, int, int]]:
+    @abstractmethod
+    def _pieces(self, offset: int, length: int) -> Iterator[tuple[Source, int, int]]:
+        """(source, offset in it, length) of what makes up these bytes, in order. Raises BrokenError."""
+
+
+class Joined(_Composed):
+    """Sources one after the other."""
+
+    def __init__(self, parts: Sequence[Source]) -> None:
+        self._parts = parts
+        self._starts = [0, *accumulate(part.size for part in parts)]
+
+    @property
+    def size(self) -> int:
+        """See Source."""
+        return self._starts[-1]
+
+    def _pieces(self, offset: int, length: int) -> Iterator[tuple[Source, int, int]]:
         require_within(self, offset, length)
         number, end = bisect_right(self._starts, offset) - 1, offset + length
         while offset < end:
@@ -146,58 +154,35 @@ class Joined:
             offset, number = stop, number + 1
 
 
-class Striped:
-    """Sources of equal size that take turns, `stripe` bytes each."""
-
-    def __init__(self, parts: Sequence[Source], stripe: int) -> None:
-        if stripe <= 0 or not parts:
-            raise BrokenError("stripes of no bytes")
-        self._parts = parts
-        self._stripe = stripe
-        self.size = min(part.size for part in parts) // stripe * stripe * len(parts)
-
-    def read(self, offset: int, length: int) -> bytes:
-        """See Source."""
-        return b"".join(part.read(at, size) for part, at, size in self._split(offset, length))
-
-    def places(self, offset: int, length: int) -> list[Place] | None:
-        """See Source."""
-        found: list[Place] = []
-        for part, at, size in self._split(offset, length):
-            places = part.places(at, size)
-            if places is None:
-                return None
-            found += places
-        return found
-
-    def _split(self, offset: int, length: int) -> Iterator[tuple[Source, int, int]]:
-        require_within(self, offset, length)
-        end = offset + length
-        while offset < end:
-            row, within = divmod(offset, self._stripe)
-            which, turn = self._place(row)
-            size = min(end - offset, self._stripe - within)
-            yield self._parts[which], turn * self._stripe + within, size
-            offset += size
-
-    def _place(self, stripe: int) -> tuple[int, int]:
-        """(which source, which of its stripes)."""
-        turn, which = divmod(stripe, len(self._parts))
-        return which, turn
-
-
-class Spread(Striped):
-    """Sources of which some of the stripes are parity or copies: `place` tells where each stripe of data is."""
+class Striped(_Composed):
+    """Stripes of `stripe` bytes on several sources: `place` tells (which source, which of its stripes) each is."""
 
     def __init__(
         self, parts: Sequence[Source], stripe: int, stripes: int, place: Callable[[int], tuple[int, int]]
     ) -> None:
-        super().__init__(parts, stripe)
         self.size = stripes * stripe
-        self._place_of = place
+        self._parts = parts
+        self._stripe = stripe
+        self._place = place
 
-    def _place(self, stripe: int) -> tuple[int, int]:
-        return self._place_of(stripe)
+    def _pieces(self, offset: int, length: int) -> Iterator[tuple[Source, int, int]]:
+        require_within(self, offset, length)
+        end = offset + length
+        while offset < end:
+            number, within = divmod(offset, self._stripe)
+            which, turn = self._place(number)
+            size = min(end - offset, self._stripe - within)
+            yield self._parts[which], turn * self._stripe + within, size
+            offset += size
+
+
+def in_turns(parts: Sequence[Source], stripe: int) -> Striped:
+    """Sources of equal size that take turns, `stripe` bytes each. Raises BrokenError for stripes of no bytes."""
+    if stripe <= 0 or not parts:
+        raise BrokenError("stripes of no bytes")
+    count = len(parts)
+    turns = min(part.size for part in parts) // stripe
+    return Striped(parts, stripe, turns * count, lambda number: (number % count, number // count))
 
 
 class Computed:
