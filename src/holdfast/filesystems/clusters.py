@@ -1,7 +1,6 @@
-"""What FAT and exFAT have in common: clusters, and a table that says which one follows which."""
+"""The clusters of FAT and exFAT, and the table that says which one follows which."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
@@ -72,20 +71,3 @@ class Clusters:
         start = number * _CHUNK * width
         raw = self._table.read(start, min(_CHUNK * width, self._table.size - start))
         return memoryview(raw[: len(raw) // width * width]).cast("H" if width == 2 else "I")
-
-
-def nanoseconds(date: int, time: int, hundredths: int = 0) -> int:
-    """A time of DOS. It is local time, of a zone that is not known here: it is taken for UTC."""
-    try:
-        when = datetime(
-            1980 + (date >> 9),
-            date >> 5 & 15,
-            date & 31,
-            time >> 11,
-            time >> 5 & 63,
-            min(59, (time & 31) * 2),
-            tzinfo=UTC,
-        )
-    except ValueError:
-        return 0
-    return int(when.timestamp()) * 10**9 + hundredths * 10**7

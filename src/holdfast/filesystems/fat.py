@@ -1,40 +1,37 @@
 """FAT12, FAT16 and FAT32, with long names, as Microsoft's specification of 2005 describes them."""
 
-import stat
 import struct
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Final
 
-from holdfast.core.extents import Extent
-from holdfast.filesystems.clusters import Clusters, nanoseconds
-from holdfast.filesystems.contents import Attributes, Named, Run, in_order, read_runs
+from holdfast.filesystems.clusters import Clusters
+from holdfast.filesystems.contents import Named
+from holdfast.filesystems.dos import (
+    DIRECTORY,
+    ENTRY_BYTES,
+    IN_USE,
+    VOLUME,
+    DosFiles,
+    Node,
+    nanoseconds,
+    raw_entries,
+    serial_text,
+)
 from holdfast.filesystems.errors import BrokenError
 from holdfast.filesystems.source import Part, Source
 
 MAGICS: Final = ((54, b"FAT12   "), (54, b"FAT16   "), (82, b"FAT32   "))
-_LONG, _VOLUME, _DIRECTORY, _READ_ONLY = 0x0F, 0x08, 0x10, 0x01
+_LONG, _DELETED = 0x0F, 0xE5
 _LARGEST_DIRECTORY: Final = 64 * 1024 * 1024
 
 
-class Node(NamedTuple):
-    """A directory's entry, which is all there is of a file."""
-
-    cluster: int
-    size: int
-    attributes: int
-    modified_ns: int
-
-
-class Fat:
+class Fat(DosFiles):
     """A file system."""
 
-    ignores_case = True
-    root = Node(0, 0, _DIRECTORY, 0)
+    name = "fat"
 
     def __init__(self, volume: Source) -> None:
         """Raises BrokenError."""
-        self._volume = volume
         block = volume.read(0, 512)
         sector, per_cluster, reserved, tables, roots, sectors, _, table = struct.unpack_from("<HBHBHHBH", block, 11)
         many_sectors, large_table = struct.unpack_from("<II", block, 32)
@@ -42,25 +39,24 @@ class Fat:
         if sector not in {512, 1024, 2048, 4096} or per_cluster & (per_cluster - 1) or not per_cluster or not tables:
             raise BrokenError("its boot sector makes no sense")
         self._top_at = (reserved + tables * table) * sector
-        self._top_bytes = roots * 32
+        self._top_bytes = roots * ENTRY_BYTES
         heap = self._top_at + -(-self._top_bytes // sector) * sector
         count = max(0, sectors * sector - heap) // (sector * per_cluster)
         bits = 12 if count < 4085 else 16 if count < 65525 else 32
-        self._top_cluster = struct.unpack_from("<I", block, 44)[0] if bits == 32 else 0
+        top = struct.unpack_from("<I", block, 44)[0] if bits == 32 else 0
         place = Part(volume, reserved * sector, table * sector)
-        self._clusters = Clusters(place, bits, volume, heap, sector * per_cluster, count)
+        super().__init__(volume, Clusters(place, bits, volume, heap, sector * per_cluster, count))
+        self.root = Node(top, 0, 0, DIRECTORY)
         extended = 67 if bits == 32 else 39
         serial, label = struct.unpack_from("<I11s", block, extended)
-        self.name = "fat"
-        self.uuid = f"{serial >> 16:04X}-{serial & 0xFFFF:04X}"
+        self.uuid = serial_text(serial)
         self.label = label.decode("cp437").rstrip().replace("NO NAME", "")
         in_use = bool(block[extended - 2] & 1) or not _is_clean(place, bits)
-        self.doubt = "it was in use: changes of the last seconds may be missing" if in_use else None
-        self._runs = lru_cache(64)(self._read_runs)
+        self.doubt = IN_USE if in_use else None
 
     def entries(self, node: Node) -> Iterator[Named]:
         """See FileSystem."""
-        if not node.attributes & _DIRECTORY:
+        if not node.is_directory:
             raise BrokenError("it is no directory")
         pieces: dict[int, bytes] = {}
         check = -1
@@ -72,61 +68,18 @@ class Fat:
                 continue
             long_name = _joined(pieces) if pieces and check == _checked(raw[:11]) else None
             pieces = {}
-            if not raw[11] & _VOLUME:
+            if not raw[11] & VOLUME:
                 name = long_name or _short(raw)
                 if name not in {b".", b".."}:
-                    yield Named(name, _node(raw), "dir" if raw[11] & _DIRECTORY else "file")
-
-    def attributes(self, node: Node) -> Attributes:
-        """See FileSystem."""
-        number = node.cluster
-        if node.attributes & _DIRECTORY:
-            return Attributes("dir", 0, stat.S_IFDIR | 0o755, 0, 0, node.modified_ns, number)
-        mode = stat.S_IFREG | (0o444 if node.attributes & _READ_ONLY else 0o644)
-        return Attributes("file", node.size, mode, 0, 0, node.modified_ns, number)
-
-    def runs(self, node: Node) -> list[Run] | None:
-        """See FileSystem."""
-        return self._runs(node)
-
-    def read(self, node: Node, offset: int, length: int) -> bytes:
-        """See FileSystem."""
-        return read_runs(self._volume, self._runs(node), offset, length)
-
-    def xattrs(self, node: Node) -> Mapping[str, bytes]:
-        """None."""
-        del node
-        return {}
-
-    def touched(self, extents: Sequence[Extent]) -> None:
-        """Not told."""
-
-    def _read_runs(self, node: Node) -> list[Run]:
-        runs = list(self._clusters.runs(node.cluster)) if node.size else []
-        if sum(run.length for run in runs) < node.size:
-            raise BrokenError("a file's chain of clusters is too short for it")
-        return in_order(runs, node.size)
+                    yield Named(name, _node(raw), "dir" if raw[11] & DIRECTORY else "file")
 
     def _raw_entries(self, node: Node) -> Iterator[bytes]:
-        for block in self._blocks(node):
-            for at in range(0, len(block), 32):
-                if not block[at]:
-                    return
-                if block[at] != 0xE5:
-                    yield block[at : at + 32]
+        blocks = self._blocks(node, _LARGEST_DIRECTORY) if node.cluster else self._top_blocks()
+        return (raw for raw in raw_entries(blocks) if raw[0] != _DELETED)
 
-    def _blocks(self, node: Node) -> Iterator[bytes]:
-        cluster = node.cluster or self._top_cluster
-        if not cluster:
-            yield self._volume.read(self._top_at, self._top_bytes)
-            return
-        behind = 0
-        for run in self._clusters.runs(cluster):
-            assert run.at is not None
-            behind += run.length
-            if behind > _LARGEST_DIRECTORY:
-                raise BrokenError("a directory has no end")
-            yield self._volume.read(run.at, run.length)
+    def _top_blocks(self) -> Iterator[bytes]:
+        """The top directory of FAT12 and FAT16 has a place of its own."""
+        yield self._volume.read(self._top_at, self._top_bytes)
 
 
 def _is_clean(table: Source, bits: int) -> bool:
@@ -139,7 +92,7 @@ def _is_clean(table: Source, bits: int) -> bool:
 
 def _node(raw: bytes) -> Node:
     high, time, date, low, size = struct.unpack_from("<HHHHI", raw, 20)
-    return Node(high << 16 | low, size, raw[11], nanoseconds(date, time))
+    return Node(high << 16 | low, size, size, raw[11], nanoseconds(date, time))
 
 
 def _joined(pieces: Mapping[int, bytes]) -> bytes:
