@@ -26,7 +26,7 @@ class InlineUploader(Uploader):
 
     def hand_over(self, sealed: SealedPack) -> None:
         self._upload(sealed)
-        self._spare.put(sealed.buffer)
+        self.buffers.give_back(sealed.buffer)
 
 
 def run_here(_name: str, work: Shared[Any], body: Callable[[Shared[Any]], None], spare: int = 0) -> None:

@@ -1,9 +1,11 @@
 """Filling one pack: compress, check, seal, and at the end the two tables and the name."""
 
+import mmap
 import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Final
 
 import numpy as np
@@ -49,6 +51,24 @@ class SealedPack:
     pack: Pack
     parts: Sequence[Bytes]
     buffer: memoryview
+
+
+class Buffers:
+    """Buffers for packs, each used again once what it held has been put. Any thread."""
+
+    def __init__(self) -> None:
+        self._spare: SimpleQueue[memoryview] = SimpleQueue()
+
+    def take(self) -> memoryview:
+        """One that came back, else a new one, which takes memory only as far as it is filled."""
+        try:
+            return self._spare.get_nowait()
+        except Empty:
+            return memoryview(mmap.mmap(-1, BUFFER_BYTES))
+
+    def give_back(self, buffer: memoryview) -> None:
+        """Nobody reads it any more."""
+        self._spare.put(buffer)
 
 
 class PackBuilder:

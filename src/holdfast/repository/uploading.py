@@ -1,6 +1,5 @@
 """Making packs durable: a few threads per attempt put them, and index objects over them, in the order that counts."""
 
-import mmap
 import queue
 import threading
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from blake3 import blake3
 
 from holdfast.repository.index_objects import encode_index_object
 from holdfast.repository.keys import Keys
-from holdfast.repository.packing import BUFFER_BYTES, SealedPack
+from holdfast.repository.packing import Buffers, SealedPack
 from holdfast.repository.packs import Pack
 from holdfast.repository.storage.port import Bytes, Storage
 
@@ -41,7 +40,7 @@ class Uploader:
         self._verify_share = verify_share
         self._published = published
         self._waiting: queue.Queue[SealedPack | None] = queue.Queue(maxsize=1)
-        self._spare: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
+        self.buffers = Buffers()
         self._lock = threading.Lock()
         self._unlisted: list[Pack] = []
         self._listed = 0
@@ -53,13 +52,6 @@ class Uploader:
         ]
         for thread in self._threads:
             thread.start()
-
-    def buffer(self) -> memoryview:
-        """A buffer for a pack: one that came back, else a new one, which takes memory only as far as it is filled."""
-        try:
-            return self._spare.get_nowait()
-        except queue.Empty:
-            return memoryview(mmap.mmap(-1, BUFFER_BYTES))
 
     def hand_over(self, sealed: SealedPack) -> None:
         """Queue a pack; waits while another is waiting. Raises what an earlier upload failed with."""
@@ -93,7 +85,7 @@ class Uploader:
             except BaseException as failure:  # noqa: BLE001 - raised again where the lanes and flush can see it
                 self._failure = failure
             finally:
-                self._spare.put(sealed.buffer)
+                self.buffers.give_back(sealed.buffer)
                 self._waiting.task_done()
 
     def _upload(self, sealed: SealedPack) -> None:

@@ -243,7 +243,7 @@ class Attempt:
 
     def new_pack(self, kind: PackType) -> PackBuilder:
         """An empty pack."""
-        return PackBuilder(self.keys, kind, self.uploader.buffer(), self.verify_share)
+        return PackBuilder(self.keys, kind, self.uploader.buffers.take(), self.verify_share)
 
     def count_sent(self, plain_bytes: int) -> None:
         """Count bytes that the repository did not have."""

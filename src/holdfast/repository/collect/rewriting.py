@@ -4,10 +4,8 @@ A record of which everything is reached is sealed anew as it is. Of others the s
 gathered and compressed again. What is copied here is deleted there, so all of it is read back.
 """
 
-import mmap
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -17,7 +15,7 @@ from holdfast.repository.collect.at_once import Behind
 from holdfast.repository.collect.bulk import read_sealed
 from holdfast.repository.collect.listing import put_index_objects
 from holdfast.repository.keys import Keys
-from holdfast.repository.packing import BUFFER_BYTES, NODE_RECORD_BYTES, PackBuilder, SealedPack
+from holdfast.repository.packing import NODE_RECORD_BYTES, Buffers, PackBuilder, SealedPack
 from holdfast.repository.packs import DATA, NODES, Pack, PackType
 from holdfast.repository.records import Records
 from holdfast.repository.state import PackRecord
@@ -61,11 +59,11 @@ class Rewriting:
         self.stored_bytes = 0
         self._records = records
         self._base = base
-        self._spare = _Spare()
+        self._buffers = Buffers()
         self._puts = Behind(self._put, max(_PUTS_AT_ONCE, records.storage.puts_at_once))
         self._fillings = {
-            DATA: _Filling(records.keys, DATA, record_bytes, self._spare, self._puts.hand_over),
-            NODES: _Filling(records.keys, NODES, NODE_RECORD_BYTES, self._spare, self._puts.hand_over),
+            DATA: _Filling(records.keys, DATA, record_bytes, self._buffers, self._puts.hand_over),
+            NODES: _Filling(records.keys, NODES, NODE_RECORD_BYTES, self._buffers, self._puts.hand_over),
         }
 
     def copy(self, wanted: Iterable[ReachedRecord], advance: Callable[[int], None]) -> None:
@@ -125,37 +123,19 @@ class Rewriting:
         self._records.storage.put(sealed.pack.object, sealed.parts, verify_share=1.0)
         self.stored_bytes += sealed.pack.size
         self.packs.append(sealed.pack)
-        self._spare.give_back(sealed.buffer)
-
-
-class _Spare:
-    """Buffers for packs, each used again once what it held has been put."""
-
-    def __init__(self) -> None:
-        self._buffers: SimpleQueue[memoryview] = SimpleQueue()
-
-    def take(self) -> memoryview:
-        """One that came back, else a new one."""
-        try:
-            return self._buffers.get_nowait()
-        except Empty:
-            return memoryview(mmap.mmap(-1, BUFFER_BYTES))
-
-    def give_back(self, buffer: memoryview) -> None:
-        """Nobody reads it any more."""
-        self._buffers.put(buffer)
+        self._buffers.give_back(sealed.buffer)
 
 
 class _Filling:
     """Packs of one type, filled one after the other."""
 
     def __init__(
-        self, keys: Keys, kind: PackType, record_bytes: int, spare: _Spare, put: Callable[[SealedPack], None]
+        self, keys: Keys, kind: PackType, record_bytes: int, buffers: Buffers, put: Callable[[SealedPack], None]
     ) -> None:
         self._keys = keys
         self._kind = kind
         self._record_bytes = record_bytes
-        self._spare = spare
+        self._buffers = buffers
         self._put = put
         self._pack: PackBuilder | None = None
         self._gathered: list[tuple[bytes, bytes]] = []
@@ -189,7 +169,7 @@ class _Filling:
 
     def _open(self) -> PackBuilder:
         if self._pack is None:
-            self._pack = PackBuilder(self._keys, self._kind, self._spare.take(), 1.0)
+            self._pack = PackBuilder(self._keys, self._kind, self._buffers.take(), 1.0)
         return self._pack
 
     def _close_if_full(self) -> None:
