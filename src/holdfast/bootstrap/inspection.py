@@ -16,6 +16,7 @@ from holdfast.bootstrap.settings import StorageSettings
 from holdfast.bootstrap.wiring import connect, open_storage
 from holdfast.core.errors import FailedError, FullError, NotFoundError
 from holdfast.jobs.doctor import Probe, require_version
+from holdfast.platforms.files.publishing import sync_directory
 from holdfast.repository.config import NAMES as CONFIG_NAMES
 from holdfast.repository.storage.port import ObjectMissingError
 from holdfast.repository.storage.probe import weakness
@@ -163,11 +164,7 @@ def _sync(directory: Path) -> str:
                 file.flush()
                 os.fsync(file.fileno())
             second.hardlink_to(first)
-            handle = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            sync_directory(Path(scratch))
     except OSError as error:
         raise FailedError(
             f"{error.strerror} in {directory}", hint="use a file system that can sync, link and be written to"

@@ -7,6 +7,7 @@ from typing import Final
 
 from holdfast.bootstrap.passphrase import FromKeyFile, PassphraseSource, obtain_passphrase, read_key_file
 from holdfast.core.errors import DeniedError, HoldfastError, RefusedError
+from holdfast.platforms.files.publishing import sync_directory
 from holdfast.repository import RANDOM_SECRET, KdfCost, Secret, new_recovery_key
 
 _KEY_FILE_BYTES: Final = 64
@@ -39,17 +40,9 @@ def write_private(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(descriptor)
-        _sync_directory(path.absolute().parent)
+        sync_directory(path.absolute().parent)
     except OSError as error:
         raise _translated(path, error) from error
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _translated(path: Path, error: OSError) -> HoldfastError:

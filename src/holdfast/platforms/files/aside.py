@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from holdfast.core.errors import FailedError, RefusedError
+from holdfast.platforms.files.publishing import sync_directory
 
 _SUFFIX: Final = ".restoring"
 
@@ -83,11 +84,7 @@ class SetAside:
     def _sync(self) -> None:
         """Let the names be durable before anything that rests on them happens."""
         for directory in {path.parent for path in self._paths}:
-            handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            sync_directory(directory)
 
 
 def _set_aside(path: Path) -> None:

@@ -12,6 +12,7 @@ from holdfast.core.errors import FailedError, FullError, NotFoundError, RefusedE
 from holdfast.core.extents import Extent
 from holdfast.platforms.errors import is_full
 from holdfast.platforms.files.chain import image_device
+from holdfast.platforms.files.publishing import sync_directory, writing_failed
 from holdfast.platforms.files.qemu_img import add_bitmap, create_image, set_backing
 from holdfast.platforms.nbd.server import QemuNbd
 
@@ -40,7 +41,7 @@ def make_overlay(path: Path, size_bytes: int, *, holes: Sequence[Extent], bitmap
             _write_zeros(path, holes)
         add_bitmap(path, bitmap)
         set_backing(path, "json:" + json.dumps(backing))
-        _sync(path)
+        _make_durable(path)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -79,14 +80,11 @@ def _write_zeros(path: Path, holes: Sequence[Extent]) -> None:
         server.stop()
 
 
-def _sync(path: Path) -> None:
+def _make_durable(path: Path) -> None:
     """The file and its name."""
-    for place, flags in ((path, os.O_RDONLY), (path.parent, os.O_RDONLY | os.O_DIRECTORY)):
-        handle = os.open(place, flags | os.O_CLOEXEC)
-        try:
-            os.fsync(handle)
-        except OSError as error:
-            kind = FullError if is_full(error) else FailedError
-            raise kind(f"{path}: making it durable: {error.strerror}") from error
-        finally:
-            os.close(handle)
+    try:
+        with path.open("rb") as image:
+            os.fsync(image.fileno())
+        sync_directory(path.parent)
+    except OSError as error:
+        raise writing_failed(path, "making it durable", error) from error
