@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from holdfast.core.errors import RefusedError, UsageError
@@ -52,20 +52,8 @@ def recover_disk(
     except BaseException:
         target.abandon()
         raise
-    return RestoreResult(
-        point=point.id,
-        machine=point.machine,
-        machine_id=point.machine_id,
-        output=target.output,
-        restored_id=None,
-        disks=(RestoredDisk(name=disk.name, output=target.output),),
-        read_bytes=outcome.read_bytes,
-        written_bytes=outcome.written_bytes,
-        seconds=round(time.monotonic() - began, 3),
-        started=False,
-        seconds_to_agent=None,
-        warnings=notes.warnings,
-    )
+    restored = RestoredDisk(name=disk.name, output=target.output)
+    return _one_disk(point, restored, outcome, seconds=time.monotonic() - began, warnings=notes.warnings)
 
 
 def add_disk(
@@ -86,19 +74,27 @@ def add_disk(
         outcome = fill(repository, disk, added.target, notes)
         added.target.finish()
         name = added.attach()
+    restored = RestoredDisk(name=name, output=added.target.output)
+    result = _one_disk(point, restored, outcome, seconds=time.monotonic() - began, warnings=notes.warnings)
+    return replace(result, restored_id=added.machine_id)
+
+
+def _one_disk(
+    point: RestorePoint, disk: RestoredDisk, outcome: RestoreOutcome, *, seconds: float, warnings: tuple[str, ...]
+) -> RestoreResult:
     return RestoreResult(
         point=point.id,
         machine=point.machine,
         machine_id=point.machine_id,
-        output=added.target.output,
-        restored_id=added.machine_id,
-        disks=(RestoredDisk(name=name, output=added.target.output),),
+        output=disk.output,
+        restored_id=None,
+        disks=(disk,),
         read_bytes=outcome.read_bytes,
         written_bytes=outcome.written_bytes,
-        seconds=round(time.monotonic() - began, 3),
+        seconds=round(seconds, 3),
         started=False,
         seconds_to_agent=None,
-        warnings=notes.warnings,
+        warnings=warnings,
     )
 
 
