@@ -11,7 +11,8 @@ from holdfast.cli.common import Command, Common
 from holdfast.cli.confirmation import confirm
 from holdfast.cli.output import print_json, printable
 from holdfast.cli.point_choice import choose_point
-from holdfast.cli.restore_boot import RATE, home_lines
+from holdfast.cli.restore_boot import home_lines
+from holdfast.cli.restore_options import RATE
 from holdfast.cli.stream import StreamCommand, stream
 from holdfast.cli.tenants import Found, find_machine, its_repository
 from holdfast.core.mount import Tenant

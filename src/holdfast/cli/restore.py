@@ -12,7 +12,8 @@ from holdfast.cli.common import Common, Group
 from holdfast.cli.lazy import Stub
 from holdfast.cli.parameters import ByteSize, disk_buses, network_names, storage_directories
 from holdfast.cli.point_choice import choose_point
-from holdfast.cli.restored import RESUME, overwritten_lines, restored_lines
+from holdfast.cli.restore_options import AGENT_TIMEOUT, NETWORK, RESUME
+from holdfast.cli.restored import overwritten_lines, restored_lines
 from holdfast.cli.stream import Stream, StreamCommand, stream
 from holdfast.core.errors import UsageError
 from holdfast.core.machine import Hardware
@@ -53,7 +54,7 @@ def restore() -> None:
     multiple=True,
     help="The directory for the disks, or for one of them. Repeatable.  [default: where the disk was]",
 )
-@click.option("--network", metavar="OLD=NEW", multiple=True, help="Connect to another network. Repeatable.")
+@NETWORK
 @click.option(
     "--bus",
     metavar="[DISK=]BUS",
@@ -66,16 +67,9 @@ def restore() -> None:
 )
 @click.option("--firmware", type=click.Choice(["bios", "uefi"]), default="bios", help="Likewise.  [default: bios]")
 @click.option("--emulated", is_flag=True, help="Likewise: without KVM.")
-@click.option("--resume", is_flag=True, help=RESUME)
+@RESUME
 @click.option("--start", is_flag=True, help="Switch it on and wait for its guest agent.")
-@click.option(
-    "--agent-timeout",
-    type=click.FloatRange(min=0),
-    default=120.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait for the guest agent.",
-)
+@AGENT_TIMEOUT
 @click.pass_context
 def machine(context: click.Context, /, reference: str, **said: Any) -> int:
     """Make a machine of a restore point, or bring one back.

@@ -11,8 +11,9 @@ from holdfast.bootstrap.settings import find_connection, find_run_directory
 from holdfast.bootstrap.wiring import connect, open_for_reading
 from holdfast.cli.common import Common
 from holdfast.cli.output import size_text
-from holdfast.cli.parameters import Rate, network_names, storage_directories
+from holdfast.cli.parameters import network_names, storage_directories
 from holdfast.cli.point_choice import choose_point
+from holdfast.cli.restore_options import AGENT_TIMEOUT, NETWORK, RATE
 from holdfast.cli.stream import StreamCommand, stream
 from holdfast.core.errors import NotFoundError
 from holdfast.core.mount import Tenant
@@ -26,8 +27,6 @@ holdfast restore boot web01@latest --connect qemu:///system --name web01-now --s
 holdfast restore boot web01@latest-1 --connect qemu:///system --name look --storage /srv/vm --keep-on-backup
 """
 
-RATE = click.option("--rate", type=Rate(), metavar="RATE", help="Move home at most so many bytes a second, like 20MiB.")
-
 
 @click.command(cls=StreamCommand, examples=_EXAMPLES)
 @click.argument("reference", metavar="MACHINE@POINT")
@@ -40,17 +39,10 @@ RATE = click.option("--rate", type=Rate(), metavar="RATE", help="Move home at mo
     required=True,
     help="The directory where the disks, or one of them, are to be in the end. Repeatable.",
 )
-@click.option("--network", metavar="OLD=NEW", multiple=True, help="Connect to another network. Repeatable.")
+@NETWORK
 @click.option("--keep-on-backup", is_flag=True, help="Leave the disks where they are until `mount finalize`.")
 @RATE
-@click.option(
-    "--agent-timeout",
-    type=click.FloatRange(min=0),
-    default=120.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait for the guest agent.",
-)
+@AGENT_TIMEOUT
 @click.pass_context
 def boot(context: click.Context, /, reference: str, **said: Any) -> int:
     """Run a new machine straight from a restore point.

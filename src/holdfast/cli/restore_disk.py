@@ -11,7 +11,8 @@ from holdfast.bootstrap.settings import find_connection
 from holdfast.bootstrap.wiring import connect, open_for_reading, resumable_file, target_file
 from holdfast.cli.common import Common
 from holdfast.cli.point_choice import choose_point
-from holdfast.cli.restored import RESUME, overwritten_lines, restored_lines
+from holdfast.cli.restore_options import RESUME
+from holdfast.cli.restored import overwritten_lines, restored_lines
 from holdfast.cli.stream import Stream, StreamCommand, stream
 from holdfast.core.errors import UsageError
 from holdfast.core.point import PointDisk, RestorePoint
@@ -39,7 +40,7 @@ holdfast restore disk db01@latest --disk vdb --into db01 --replace vdb --dry-run
     type=click.Choice(["raw", "qcow2"]),
     help="The new file's format.  [default: qcow2 for a PATH that ends so, else raw]",
 )
-@click.option("--resume", is_flag=True, help=RESUME)
+@RESUME
 @click.option("--into", metavar="MACHINE", help="Attach it to this machine as a further disk, running or off.")
 @click.option("--connect", "uri", metavar="URI", help="The hypervisor of that machine.  [HOLDFAST_CONNECT]")
 @click.option(

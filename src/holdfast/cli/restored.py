@@ -1,11 +1,7 @@
 """What was brought back, in words."""
 
-from typing import Final
-
 from holdfast.cli.output import size_text
 from holdfast.jobs.results import OverwriteResult, RestoreResult
-
-RESUME: Final = "Go on with what an earlier try left as *.partial, and leave it there if this one fails."
 
 
 def restored_lines(result: RestoreResult) -> list[str]:
