@@ -9,7 +9,7 @@ first of them (its base).
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -22,8 +22,24 @@ _HEADER: Final = struct.Struct("<8s16sI4x32s")
 _MAGIC: Final = b"HFINDX\x00\x01"
 _BODY: Final = struct.Struct("<QI")
 _PACK: Final = struct.Struct("<32sQIB3x32s")
+SEGMENTS_PER_INDEX_OBJECT: Final = 512 * 1024
+"""About 20 MiB of tables, whatever a guest fills its disk with: index objects are made and read in memory."""
 
 assert _HEADER.size == 64
+
+
+def batches(packs: Iterable[Pack], most_packs: int) -> Iterator[list[Pack]]:
+    """These packs, as many at a time as one index object is to list."""
+    batch: list[Pack] = []
+    segments = 0
+    for pack in packs:
+        batch.append(pack)
+        segments += len(pack.table.ids)
+        if len(batch) >= most_packs or segments >= SEGMENTS_PER_INDEX_OBJECT:
+            yield batch
+            batch, segments = [], 0
+    if batch:
+        yield batch
 
 
 def encode_index_object(keys: Keys, base: int, packs: Sequence[Pack]) -> bytes:

@@ -4,7 +4,7 @@ First a plan, from listings alone; then index objects over packs that none lists
 objects that are not as written go. What was done before an interruption is found done.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -16,13 +16,13 @@ from holdfast.repository import config as configuration
 from holdfast.repository.check.listing import pack_of, sorted_out
 from holdfast.repository.check.reading import in_threads
 from holdfast.repository.check.small import is_named_by_hash
-from holdfast.repository.index_objects import encode_index_object
+from holdfast.repository.index_objects import batches, encode_index_object
 from holdfast.repository.log import Log
 from holdfast.repository.lost_config import ConfigurationPlan
 from holdfast.repository.packs import Pack
 from holdfast.repository.records import Records, pack_from_storage
 from holdfast.repository.storage.port import ObjectMissingError, Storage, Stored
-from holdfast.repository.uploading import PACKS_PER_INDEX_OBJECT, SEGMENTS_PER_INDEX_OBJECT
+from holdfast.repository.uploading import PACKS_PER_INDEX_OBJECT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ class Rebuild:
         self._found.carry_out(self._storage)
         self._progress.step("Writing the index")
         listed = written = 0
-        for batch in _batches(self._tables(plan.packs)):
+        for batch in batches(self._tables(plan.packs), PACKS_PER_INDEX_OBJECT):
             blob = encode_index_object(self._records.keys, plan.base, batch)
             self._storage.put(f"index/{blake3(blob).hexdigest()}", [blob])
             listed, written = listed + len(batch), written + 1
@@ -121,17 +121,3 @@ class Rebuild:
         with suppress(DamagedError):
             return pack_from_storage(self._storage, self._records.keys, stored)
         return None
-
-
-def _batches(packs: Iterable[Pack]) -> Iterator[list[Pack]]:
-    """As many packs as one index object lists."""
-    batch: list[Pack] = []
-    segments = 0
-    for pack in packs:
-        batch.append(pack)
-        segments += len(pack.table.ids)
-        if len(batch) >= PACKS_PER_INDEX_OBJECT or segments >= SEGMENTS_PER_INDEX_OBJECT:
-            yield batch
-            batch, segments = [], 0
-    if batch:
-        yield batch

@@ -7,7 +7,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from holdfast.repository.index_objects import encode_index_object
+from holdfast.repository.index_objects import SEGMENTS_PER_INDEX_OBJECT, encode_index_object
 from holdfast.repository.keys import Keys
 from holdfast.repository.packing import Buffers, SealedPack
 from holdfast.repository.packs import Pack
@@ -20,8 +20,6 @@ _SHARE: Final = 8
 """Packs are listed when they are an eighth of those listed before: early enough that others who store the same can
 see them, and that a slow line has not sent them in vain, late enough that a long full makes some dozen index objects.
 """
-SEGMENTS_PER_INDEX_OBJECT: Final = 512 * 1024
-"""About 20 MiB of tables, whatever a guest fills its disk with: index objects are made and read in memory."""
 
 
 class Uploader:
