@@ -415,7 +415,7 @@ def test_of_racing_processes_exactly_one_wins_each_name_and_all_read_its_bytes(r
         for name in names
     ]
     told: list[list[str]] = [[] for _ in racers]
-    for _ in range(rounds + 1):
+    for _ in range(rounds):
         for racer, lines in zip(racers, told, strict=True):
             assert racer.stdout is not None
             lines.append(racer.stdout.readline())
@@ -423,8 +423,8 @@ def test_of_racing_processes_exactly_one_wins_each_name_and_all_read_its_bytes(r
             assert racer.stdin is not None
             racer.stdin.write("go\n")
             racer.stdin.flush()
-    for racer in racers:
-        racer.communicate()
+    for racer, lines in zip(racers, told, strict=True):
+        lines.append(racer.communicate()[0])
     outcomes = [" ".join(lines[1:]).split() for lines in told]
     assert [racer.returncode for racer in racers] == [0] * len(names)
     storage = LocalDirectory.open(root)
