@@ -58,8 +58,8 @@ def later(event: threading.Event, seconds: float) -> None:
 
 def test_what_a_sibling_promised_and_did_not_bring_is_stored_again(repository: Repository) -> None:
     with claimed(repository, CONTENT) as give_up:
-        later(give_up, 0.3)
         began = time.monotonic()
+        later(give_up, 0.3)
         outcome = back_up_disks(repository, [whole(CONTENT)])
         assert 0.2 < time.monotonic() - began < 10
     assert outcome.sent_bytes == len(CONTENT)

@@ -23,24 +23,31 @@ def small_packs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Wide(MemoryStorage):
-    """Takes three puts at once; what it is told to do before each pack becomes durable."""
+    """Asks for three puts at once, and lets no pack become durable before so many are under way."""
 
     puts_at_once = 3
 
     def __init__(self) -> None:
         super().__init__()
         self.under_way = self.most = 0
-        self._counting = threading.Lock()
+        self._changed = threading.Condition()
 
     def put(self, name: str, parts: Sequence[Bytes], *, verify_share: float = 1.0) -> None:
-        with self._counting:
+        with self._changed:
             self.under_way += 1
             self.most = max(self.most, self.under_way)
+            self._changed.notify_all()
         if name.startswith("packs/"):
-            time.sleep(0.01)
+            self._be_one_of_many()
         super().put(name, parts, verify_share=verify_share)
-        with self._counting:
+        with self._changed:
             self.under_way -= 1
+
+    def _be_one_of_many(self) -> None:
+        """Until so many have come, and a little longer, so that one too many would be seen."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.most >= self.puts_at_once, timeout=10)
+        time.sleep(0.01)
 
 
 def test_as_many_packs_are_under_way_as_the_storage_asks_for(small_packs: None) -> None:
