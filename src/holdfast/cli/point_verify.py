@@ -29,7 +29,7 @@ from holdfast.jobs.budget import Budget
 from holdfast.jobs.guest_checks import UP, Expectations
 from holdfast.jobs.prove import prove_point
 from holdfast.jobs.results import VerifiedPoint
-from holdfast.jobs.trial import Trial, memory_for, try_point
+from holdfast.jobs.trial import Trial, try_point
 from holdfast.repository import Repository
 
 _EXAMPLES = """
@@ -119,12 +119,15 @@ def _try_all(
 ) -> None:
     """Several at once, as memory allows; each is told as it ends."""
     base, owner = find_run_directory(os.environ), platform.runs_machines_as()
-    trial = Trial(scratch=said["scratch"] or Path(tempfile.gettempdir()), expected=_expectations(said))
-    memory = Budget(said["memory"] or _free_memory() // 2)
+    trial = Trial(
+        scratch=said["scratch"] or Path(tempfile.gettempdir()),
+        memory=Budget(said["memory"] or _free_memory() // 2),
+        expected=_expectations(said),
+    )
 
     def try_one(point: RestorePoint) -> tuple[VerifiedPoint, bytes | None]:
         serve = partial(serve_for_trial, base, settings, repository, point, owner)
-        with _watch(run, point, len(points)) as progress, memory.share(memory_for(repository, point, platform)):
+        with _watch(run, point, len(points)) as progress:
             return try_point(repository, point, platform, trial, serve, progress=progress)
 
     with ThreadPoolExecutor(said["at_once"], "trial") as workers:

@@ -11,6 +11,7 @@ from holdfast.core.ports import MachinePlan
 from holdfast.core.progress import Progress
 from holdfast.core.trial import TrialMachine, TrialPlan, TrialPlatform
 from holdfast.core.verification import CheckOutcome
+from holdfast.jobs.budget import Budget
 from holdfast.jobs.guest_checks import Expectations, boots, checks_inside, kernel_trouble
 from holdfast.jobs.notes import Notes
 from holdfast.jobs.recover import NewMachine, plan_machine
@@ -24,9 +25,10 @@ Serve = Callable[[Progress], AbstractContextManager[Path]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """How points are tried: `scratch` takes what their machines write."""
+    """How points are tried: `scratch` takes what their machines write, and they share `memory`, in bytes."""
 
     scratch: Path
+    memory: Budget
     expected: Expectations
 
 
@@ -41,19 +43,21 @@ def try_point(
 ) -> tuple[VerifiedPoint, bytes | None]:
     """Run the point's machine, look at it, and keep what came out. Also gives the picture (PNG), if one was taken.
 
-    That a machine does not come up is an outcome. Raises RefusedError for a point without a definition, and what
-    prevented the trial: then nothing is known of the point, and nothing is kept.
+    Waits until there is memory for it. That a machine does not come up is an outcome. Raises RefusedError for a point
+    without a definition, and what prevented the trial: then nothing is known of the point, and nothing is kept.
     """
-    began = time.monotonic()
     notes = Notes(progress)
     plan = _machine(repository, point)
-    with (
-        serve(notes) as socket,
-        platform.trial(TrialPlan(machine=plan, socket=socket, scratch=trial.scratch)) as machine,
-    ):
-        notes.add(machine.warnings)
-        outcomes = list(_outcomes(machine, trial.expected, notes))
-        picture = machine.screen()
+    assert isinstance(plan.definition, bytes), "of a captured machine"
+    with trial.memory.share(platform.memory_of(plan.definition)):
+        began = time.monotonic()
+        with (
+            serve(notes) as socket,
+            platform.trial(TrialPlan(machine=plan, socket=socket, scratch=trial.scratch)) as machine,
+        ):
+            notes.add(machine.warnings)
+            outcomes = list(_outcomes(machine, trial.expected, notes))
+            picture = machine.screen()
     if picture is not None and len(picture) > LARGEST_PICTURE_BYTES:
         notes.warning(f"the picture of {point.machine} is too large to be kept")
         picture = None
@@ -69,13 +73,6 @@ def try_point(
         warnings=notes.warnings,
     )
     return verified, picture
-
-
-def memory_for(repository: Repository, point: RestorePoint, platform: TrialPlatform) -> int:
-    """Bytes of memory that the point's machine takes. Raises RefusedError for a point without a definition."""
-    definition = _machine(repository, point).definition
-    assert isinstance(definition, bytes), "of a captured machine"
-    return platform.memory_of(definition)
 
 
 def _outcomes(machine: TrialMachine, expected: Expectations, notes: Notes) -> Iterator[CheckOutcome]:
