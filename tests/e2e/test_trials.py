@@ -1,18 +1,24 @@
 """Points of a real guest are tried: what is good is said to be good, what was broken is found, and nothing gets out."""
 
 import hashlib
+import json
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.e2e.command import Site
+from tests.e2e.protected import wait_until
 from tests.testbed.guest import Guest
 from tests.testbed.lab import Lab
+
+if TYPE_CHECKING:
+    import subprocess
 
 pytestmark = pytest.mark.guest
 
@@ -30,6 +36,8 @@ NOBODY_ANSWERS = NETWORK + (
     "! nc -w 2 10.0.2.2 22 </dev/null 2>/dev/null || exit 8\n"
     "echo nobody answers\n"
 )
+HANG = r"printf '\364\353\375' | dd of=/dev/vda bs=3 count=1 conv=notrunc 2>/dev/null"
+"""A boot loader that halts the processor over and over: nothing ever answers, and nothing says that it is dead."""
 SERVICE = "ifconfig lo up; while :; do nc -l -p 8080 -e /bin/true; done 2>/run/nc.log &"
 
 
@@ -47,6 +55,22 @@ class Trials:
         assert done.status in {0, 1, 3}, done.err
         (result,) = done.end["results"]
         return done.status, result
+
+    def start_to_verify(self, *names: str) -> "subprocess.Popen[str]":
+        """Begin to try these points, one after another and with much patience. Returns once the first one runs."""
+        points = [self.points[name] for name in names]
+        options = ("--boot", "--timeout", "600", "--at-once", "1", "--json")
+        process = self.site.start("point", "verify", *points, *options)
+        wait_until(lambda: bool(self.on_trial()), timeout_s=100)
+        return process
+
+    def on_trial(self) -> list[str]:
+        """The names of machines on trial that run."""
+        names = [domain.name() for domain in self.lab.connection.listAllDomains()]
+        return [name for name in names if name.startswith("holdfast-trial-")]
+
+    def mounts(self) -> list[dict[str, Any]]:
+        return list(self.site.run("mount", "list", "--json").value)
 
     def shown(self, name: str) -> dict[str, Any]:
         shown: dict[str, Any] = self.site.run("point", "show", self.points[name], "--json").value
@@ -74,6 +98,8 @@ def trials(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial
         points = {"good": back_up(site, guest)}
         guest.run("echo 1 >/sys/fs/ext4/vda2/trigger_fs_error; sleep 1")
         points["file system"] = back_up(site, guest)
+        guest.run(HANG)
+        points["hangs"] = back_up(site, guest)
         guest.run("dd if=/dev/zero of=/dev/vda bs=512 count=1 conv=notrunc 2>/dev/null; sync")
         points["boot loader"] = back_up(site, guest)
         guest.forget()
@@ -110,7 +136,7 @@ def test_a_good_point_is_proven_from_inside_and_reaches_nobody(trials: Trials, t
     assert trials.site.run("point", "show", trials.points["good"], "--picture", again).status == 0
     assert again.read_bytes() == picture.read_bytes()
     assert trials.lab.connection.listAllDomains() == before
-    assert trials.site.run("mount", "list", "--json").value == []
+    assert trials.mounts() == []
     kept = trials.shown("good")["verification"]
     assert kept["ok"]
     assert kept["picture"]
@@ -119,7 +145,7 @@ def test_a_good_point_is_proven_from_inside_and_reaches_nobody(trials: Trials, t
 
 def test_several_are_tried_at_once_and_what_was_broken_is_found_in_each(trials: Trials) -> None:
     """One that fails hurts no other."""
-    points = trials.points
+    points = {name: trials.points[name] for name in ("good", "file system", "boot loader")}
     done = trials.site.run("point", "verify", *points.values(), "--boot", "--timeout", "100", "--json")
     assert done.status == 1
     results = {result["point"]: result for result in done.end["results"]}
@@ -137,6 +163,18 @@ def test_several_are_tried_at_once_and_what_was_broken_is_found_in_each(trials: 
         "file system": False,
         "boot loader": False,
     }
+
+
+def test_an_interrupted_trial_ends_soon_and_nothing_is_kept_of_it_nor_of_those_that_wait(trials: Trials) -> None:
+    before = [trials.shown(name)["verification"] for name in ("hangs", "boot loader")]
+    verifying = trials.start_to_verify("hangs", "boot loader")
+    verifying.send_signal(signal.SIGINT)
+    _, err = verifying.communicate(timeout=60)
+    assert verifying.returncode == 130
+    assert json.loads(err.splitlines()[-1])["error"]["code"] == "interrupted"
+    assert trials.on_trial() == []
+    assert trials.mounts() == []
+    assert [trials.shown(name)["verification"] for name in ("hangs", "boot loader")] == before
 
 
 def test_without_a_trial_all_that_a_point_holds_is_read_and_damage_is_named(trials: Trials, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def _try_all(
     points: Sequence[RestorePoint],
     said: dict[str, Any],
 ) -> None:
-    """Several at once, as memory allows; each is told as it ends."""
+    """Several at once, as memory allows; each is told as it ends. An interruption begins no other."""
     base, owner = find_run_directory(os.environ), platform.runs_machines_as()
     trial = Trial(
         scratch=said["scratch"] or Path(tempfile.gettempdir()),
@@ -130,7 +130,8 @@ def _try_all(
         with _watch(run, point, len(points)) as progress:
             return try_point(repository, point, platform, trial, serve, progress=progress)
 
-    with ThreadPoolExecutor(said["at_once"], "trial") as workers:
+    workers = ThreadPoolExecutor(said["at_once"], "trial")
+    try:
         trials = {workers.submit(try_one, point): point for point in points}
         for ended in as_completed(trials):
             point = trials[ended]
@@ -139,6 +140,8 @@ def _try_all(
                 _tell(run, verified)
                 if said["picture"] and picture is not None:
                     said["picture"].write_bytes(picture)
+    finally:
+        workers.shutdown(cancel_futures=True)
 
 
 def _expectations(said: dict[str, Any]) -> Expectations:

@@ -7,6 +7,8 @@ sleeps, no event.
 import time
 from typing import Final
 
+from holdfast.core.errors import FailedError
+
 _SLICE_S: Final = 0.25
 
 
@@ -27,6 +29,12 @@ def forget_ending() -> None:
 def is_ending() -> bool:
     """Whether the process was asked to end."""
     return _Ending.asked
+
+
+def stop_if_ending() -> None:
+    """Raise FailedError if the process was asked to end."""
+    if is_ending():
+        raise FailedError("interrupted: the program was asked to end", code="interrupted")
 
 
 def sleep_unless_ending(seconds: float) -> None:

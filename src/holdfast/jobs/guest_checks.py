@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from holdfast.core.ending import stop_if_ending
 from holdfast.core.guest import GuestError
 from holdfast.core.progress import Progress
 from holdfast.core.trial import TrialMachine
@@ -52,10 +53,14 @@ class Expectations:
 
 
 def boots(machine: TrialMachine, expected: Expectations) -> CheckOutcome:
-    """Whether it comes up: its agent answers, or it prints what is expected of one that has none."""
+    """Whether it comes up: its agent answers, or it prints what is expected of one that has none.
+
+    Raises FailedError if the process was asked to end.
+    """
     began = time.monotonic()
     is_up = re.compile(expected.console)
     while (waited := time.monotonic() - began) < expected.timeout_s:
+        stop_if_ending()
         if machine.has_agent:
             if (seconds := machine.wait_for_agent(waited + _POLL_S)) is not None:
                 return CheckOutcome(name="boot", ok=True, detail=f"the guest agent answered after {seconds:.1f} s")
@@ -74,7 +79,10 @@ def boots(machine: TrialMachine, expected: Expectations) -> CheckOutcome:
 
 
 def checks_inside(machine: TrialMachine, expected: Expectations, progress: Progress) -> Iterator[CheckOutcome]:
-    """Ask the guest through its agent. What was not asked for and cannot be asked is a warning."""
+    """Ask the guest through its agent. What was not asked for and cannot be asked is a warning.
+
+    Raises FailedError if the process was asked to end.
+    """
     for look in (file_systems, failed_services):
         try:
             yield from look(machine)
@@ -157,6 +165,7 @@ def _tried(name: str, look: Callable[[], tuple[bool, str]], patience_s: float) -
     """Look until it is right, for a while: a guest that answers may still be starting what it is for."""
     until = time.monotonic() + patience_s
     while True:
+        stop_if_ending()
         try:
             ok, detail = look()
         except GuestError as error:

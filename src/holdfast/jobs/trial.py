@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from holdfast.core.ending import stop_if_ending
 from holdfast.core.point import RestorePoint
 from holdfast.core.ports import MachinePlan
 from holdfast.core.progress import Progress
@@ -44,12 +45,14 @@ def try_point(
     """Run the point's machine, look at it, and keep what came out. Also gives the picture (PNG), if one was taken.
 
     Waits until there is memory for it. That a machine does not come up is an outcome. Raises RefusedError for a point
-    without a definition, and what prevented the trial: then nothing is known of the point, and nothing is kept.
+    without a definition, and what prevented the trial, an interruption too: then nothing is known of the point, and
+    nothing is kept.
     """
     notes = Notes(progress)
     plan = _machine(repository, point)
     assert isinstance(plan.definition, bytes), "of a captured machine"
     with trial.memory.share(platform.memory_of(plan.definition)):
+        stop_if_ending()
         began = time.monotonic()
         with (
             serve(notes) as socket,
@@ -61,6 +64,7 @@ def try_point(
     if picture is not None and len(picture) > LARGEST_PICTURE_BYTES:
         notes.warning(f"the picture of {point.machine} is too large to be kept")
         picture = None
+    stop_if_ending()
     keep_verification(repository, point, outcomes, picture, notes)
     verified = VerifiedPoint(
         point=point.id,

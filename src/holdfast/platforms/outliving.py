@@ -22,11 +22,13 @@ from typing import Final
 
 import msgspec
 
+from holdfast.core.ending import stop_if_ending
 from holdfast.core.errors import FailedError, HoldfastError
 
 _ABOVE_ACTIVATION: Final = 10
 """Descriptors from 3 on are for systemd's socket activation."""
 _END_S: Final = 10.0
+_LOOK_S: Final = 0.5
 _GO: Final = b"go"
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -89,9 +91,14 @@ class Starting:
         return self._child.pid
 
     def hand_over(self, message: bytes) -> Sequence[str]:
-        """Give it the message and wait until it is ready. Returns warnings. Raises what the plugin raised."""
+        """Give it the message and wait until it is ready. Returns warnings. Raises what the plugin raised.
+
+        Raises FailedError also if we are asked to end meanwhile.
+        """
         try:
             self._conversation.send_bytes(message)
+            while not self._conversation.poll(_LOOK_S):
+                stop_if_ending()
             answer = msgspec.msgpack.decode(self._conversation.recv_bytes(), type=_Answer)
         except (EOFError, OSError) as error:
             raise FailedError(

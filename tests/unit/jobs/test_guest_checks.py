@@ -1,10 +1,12 @@
 """What is concluded from what a machine on trial says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
+from holdfast.core.ending import ask_to_end, forget_ending
+from holdfast.core.errors import FailedError
 from holdfast.core.guest import Executed, GuestError
 from holdfast.core.progress import Silence
 from holdfast.core.verification import CheckOutcome
@@ -94,6 +96,23 @@ def test_a_machine_that_ended_is_not_waited_for() -> None:
     outcome = boots(Machine(agent_s=None, running=False), Expectations(timeout_s=3600))
     assert not outcome.ok
     assert "ended" in outcome.detail
+
+
+@pytest.fixture
+def ending() -> Iterator[None]:
+    """The process has been asked to end."""
+    ask_to_end()
+    yield
+    forget_ending()
+
+
+@pytest.mark.usefixtures("ending")
+def test_who_is_asked_to_end_neither_waits_nor_concludes() -> None:
+    patient = Expectations(timeout_s=3600, services=("web",))
+    with pytest.raises(FailedError, match="interrupted"):
+        boots(Machine(agent_s=None), patient)
+    with pytest.raises(FailedError, match="interrupted"):
+        list(checks_inside(Machine(), patient, Silence()))
 
 
 def test_a_silent_agent_fails_with_the_last_words_of_the_machine() -> None:

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from holdfast.core.errors import RefusedError
@@ -18,10 +18,14 @@ _OUTPUT_BYTES: Final = 64 * 1024
 
 
 class GuestPrograms:
-    """What one guest's agent can do with files and programs. What a guest says is bounded, and believed of it alone."""
+    """What one guest's agent can do with files and programs. What a guest says is bounded, and believed of it alone.
 
-    def __init__(self, agent: GuestAgent) -> None:
+    Once nobody wants them any more, programs are not waited for.
+    """
+
+    def __init__(self, agent: GuestAgent, is_unwanted: Callable[[], bool] = lambda: False) -> None:
         self._agent = agent
+        self._is_unwanted = is_unwanted
 
     def read(self, path: str, limit_bytes: int) -> bytes:
         """The beginning of a file. Raises GuestError."""
@@ -83,7 +87,7 @@ class GuestPrograms:
             answer = self._agent.ask("guest-exec-status", _ANSWER_S, dict, pid=pid)
             if answer.get("exited"):
                 return _executed(answer)
-            if time.monotonic() >= until:
+            if time.monotonic() >= until or self._is_unwanted():
                 raise GuestError(f"{program} does not end")
             time.sleep(_POLL_S)
 

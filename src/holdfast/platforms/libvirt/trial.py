@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import libvirt
 
+from holdfast.core.ending import is_ending
 from holdfast.core.guest import Executed
 from holdfast.core.trial import TrialPlan
 from holdfast.platforms.files.overlay import exported_below, make_scratch_overlay
@@ -97,7 +98,7 @@ class LibvirtTrial:
                 self._domain.destroy()
 
     def _programs(self) -> GuestPrograms:
-        return GuestPrograms(GuestAgent(self._domain))
+        return GuestPrograms(GuestAgent(self._domain), is_ending)
 
 
 @contextmanager
