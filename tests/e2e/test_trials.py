@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import select
 import shutil
 import signal
 import tempfile
@@ -56,11 +58,10 @@ class Trials:
         (result,) = done.end["results"]
         return done.status, result
 
-    def start_to_verify(self, *names: str) -> "subprocess.Popen[str]":
-        """Begin to try these points, one after another and with much patience. Returns once the first one runs."""
-        points = [self.points[name] for name in names]
+    def start_to_verify(self, *arguments: str | Path) -> "subprocess.Popen[str]":
+        """Begin to try points, one after another and with much patience. Returns once the first one runs."""
         options = ("--boot", "--timeout", "600", "--at-once", "1", "--json")
-        process = self.site.start("point", "verify", *points, *options)
+        process = self.site.start("point", "verify", *arguments, *options)
         wait_until(lambda: bool(self.on_trial()), timeout_s=100)
         return process
 
@@ -167,7 +168,7 @@ def test_several_are_tried_at_once_and_what_was_broken_is_found_in_each(trials: 
 
 def test_an_interrupted_trial_ends_soon_and_nothing_is_kept_of_it_nor_of_those_that_wait(trials: Trials) -> None:
     before = [trials.shown(name)["verification"] for name in ("hangs", "boot loader")]
-    verifying = trials.start_to_verify("hangs", "boot loader")
+    verifying = trials.start_to_verify(trials.points["hangs"], trials.points["boot loader"])
     verifying.send_signal(signal.SIGINT)
     _, err = verifying.communicate(timeout=60)
     assert verifying.returncode == 130
@@ -175,6 +176,25 @@ def test_an_interrupted_trial_ends_soon_and_nothing_is_kept_of_it_nor_of_those_t
     assert trials.on_trial() == []
     assert trials.mounts() == []
     assert [trials.shown(name)["verification"] for name in ("hangs", "boot loader")] == before
+
+
+def test_neither_machine_nor_server_outlives_a_command_that_is_killed(trials: Trials, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    run = Path(trials.site.environment["HOLDFAST_RUN"])
+    verifying = trials.start_to_verify(trials.points["hangs"], "--scratch", scratch)
+    (served,) = trials.mounts()
+    server = os.pidfd_open(served["process"])
+    verifying.kill()
+    verifying.communicate()
+    assert select.select([server], [], [], 60)[0]
+    os.close(server)
+    wait_until(lambda: not trials.on_trial())
+    assert trials.mounts() == []
+    assert list(run.iterdir()) == []
+    assert trials.shown("hangs")["holds"] == []
+    assert trials.verify(trials.points["boot loader"], "--boot", "--scratch", scratch)[0] == 1
+    assert list(scratch.iterdir()) == []
 
 
 def test_without_a_trial_all_that_a_point_holds_is_read_and_damage_is_named(trials: Trials, tmp_path: Path) -> None:

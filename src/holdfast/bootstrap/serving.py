@@ -96,25 +96,19 @@ def serve_for_trial(
 ) -> Iterator[Path]:
     """Serve all disks of a point to a machine whose processes run as `owner`, at the socket that is given.
 
-    Raises as `mounts.start` does.
+    Nothing outlives us. Raises as `mounts.serving` does.
     """
     path = base / f"{uuid4()}.nbd"
     _open_directory(path, owner)
-
-    def admit(_served: Served) -> None:
-        if owner is not None:
-            os.chown(path, *owner)
-
     terms = Terms(address=UnixAddress(path=path), tls=None, overlay=False)
     message = handover.encode(settings, repository, point, point.disks)
     service = Service(plugin=_PLUGIN, message=lambda _: message, terms=terms)
-    started = mounts.start(base, service, _describing("trial", settings, point, point.disks, terms), admit)
-    try:
+    with mounts.serving(base, service, _describing("trial", settings, point, point.disks, terms)) as started:
+        if owner is not None:
+            os.chown(path, *owner)
         for warning in started.warnings:
             progress.warning(warning)
         yield path
-    finally:
-        mounts.end(base, started.mount)
 
 
 def _open_directory(socket: Path, owner: tuple[int, int] | None) -> None:

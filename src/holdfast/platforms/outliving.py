@@ -1,16 +1,18 @@
-"""A server as a child that outlives us once it is ready.
+"""A server as a child that outlives us once it is ready, if it is to.
 
     we      start it; hand the message over
     server  makes ready what it is to serve, and answers
-    we      write down what is served; let it go
+    we      write down what is served; let it go, or keep it
     server  serves, until it is told to end
 
-Until it is let go, it ends when we do. Secrets go through the conversation, a socket without a name, and nowhere else.
+Until it is let go, it ends when we do; one that is kept always does. Secrets go through the conversation, a socket
+without a name, and nowhere else.
 """
 
 import ctypes
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +32,7 @@ _ABOVE_ACTIVATION: Final = 10
 _END_S: Final = 10.0
 _LOOK_S: Final = 0.5
 _GO: Final = b"go"
+_STAY: Final = b"stay"
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -112,16 +115,15 @@ class Starting:
 
     def let_go(self) -> None:
         """It serves from now on, whatever becomes of us. Raises FailedError if it has died."""
-        try:
-            self._conversation.send_bytes(_GO)
-            self._conversation.recv_bytes()
-        except (EOFError, OSError) as error:
-            raise FailedError(f"{self._program.name} ended: {self._complaint()}", code="not-served") from error
-        self._conversation.close()
+        self._settle(_GO)
         self._child.returncode = 0  # it is not waited for
 
+    def keep(self) -> None:
+        """It serves from now on, until the thread that started it is gone. Raises FailedError if it has died."""
+        self._settle(_STAY)
+
     def end(self) -> None:
-        """It is not wanted any more: it gives back its hold, or is killed."""
+        """It is not wanted any more: it gives back its hold, or is killed. Who was kept has been told to end."""
         self._conversation.close()
         try:
             self._child.wait(_END_S)
@@ -129,17 +131,28 @@ class Starting:
             self._child.kill()
             self._child.wait()
 
+    def _settle(self, word: bytes) -> None:
+        try:
+            self._conversation.send_bytes(word)
+            self._conversation.recv_bytes()
+        except (EOFError, OSError) as error:
+            raise FailedError(f"{self._program.name} ended: {self._complaint()}", code="not-served") from error
+        self._conversation.close()
+
     def _complaint(self) -> str:
         return " ".join(self._log.read_text(errors="replace").split()) or "it says nothing"
 
 
 def answer_ready(conversation: Connection, warnings: Sequence[str]) -> bool:
-    """For the server: tell that it is ready. Returns whether to go on and serve."""
+    """For the server: tell that it is ready. Returns whether to go on and serve.
+
+    Source for signals at a parent's death: prctl(2). That of one who was let go is taken back, since nbdkit asks for
+    one when it is given a socket.
+    """
     try:
         conversation.send_bytes(msgspec.msgpack.encode(_Answer(list(warnings))))
-        conversation.recv_bytes()
-        # nbdkit asks the kernel for a signal at its parent's death when it is given a socket.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
+        at_parents_death = signal.SIGTERM if conversation.recv_bytes() == _STAY else 0
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, at_parents_death, 0, 0, 0)
         conversation.send_bytes(_GO)
     except (EOFError, OSError):
         return False

@@ -14,8 +14,9 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -44,9 +45,9 @@ class Place:
     """What only the one who starts a server knows of it."""
 
     id: str
-    socket: str | None
     log: str
     process: int
+    socket: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,68 +77,85 @@ def start(base: Path, service: Service, describe: Describe, attend: Attend | Non
     With `attend`, somebody is asked to see to it that it is served for as long. Raises what the plugin raises,
     ConflictError where somebody else listens, FailedError.
     """
-    base.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _sweep(base)
-    workspace = Workspace(base)
-    try:
-        with listening(service.terms.address, workspace.path / "nbd") as listener:
-            started = _start(workspace, service, listener, describe, attend)
-    except BaseException:
-        workspace.close()
-        raise
-    workspace.leave()
-    return started
-
-
-def _start(
-    workspace: Workspace, service: Service, listener: socket.socket, describe: Describe, attend: Attend | None
-) -> Started:
-    """Start the server, write down what it serves, and let it go, in this order."""
-    log = workspace.path / "log"
-    server = Starting(nbdkit(service), listener.fileno(), log, workspace.lock)
-    try:
-        warnings = server.hand_over(service.message(workspace.path))
-        place = Place(
-            id=workspace.path.name.partition("-")[2],
-            socket=str(listener.getsockname()) if listener.family == socket.AF_UNIX else None,
-            log=str(log),
-            process=server.process,
-        )
-        mount = describe(place, lambda export: served_uri(listener, export, service.terms))
-        write_down(workspace.path, mount)
+    with _nbd_server(base, service, describe) as (server, served, warnings):
         if attend is not None:
-            attend(Served(mount=mount, workspace=workspace.path, listener=listener, lock=workspace.lock))
+            attend(served)
         server.let_go()
-    except BaseException:
-        server.end()
-        raise
-    return Started(mount=mount, warnings=warnings)
+    return Started(mount=served.mount, warnings=warnings)
+
+
+@contextmanager
+def serving(base: Path, service: Service, describe: Describe) -> Iterator[Started]:
+    """Serve while the context lasts; if the thread that entered it dies, in whatever way, the server ends.
+
+    Raises as `start` does, and as `end` does.
+    """
+    with _nbd_server(base, service, describe) as (server, served, warnings):
+        server.keep()
+    try:
+        yield Started(mount=served.mount, warnings=warnings)
+    finally:
+        try:
+            end(base, served.mount)
+        finally:
+            server.end()
 
 
 def start_program(
     base: Path, program: Program, stdin: int, message: bytes, describe: Callable[[Place], Mount]
 ) -> Started:
     """Let a program of ours serve until somebody ends it. Raises what it raises, FailedError."""
+    with _workspace(base) as workspace, _ready(workspace, program, stdin, message, describe) as (server, started):
+        server.let_go()
+    return started
+
+
+@contextmanager
+def _nbd_server(base: Path, service: Service, describe: Describe) -> Iterator[tuple[Starting, Served, Sequence[str]]]:
+    """A server of disks that is ready, to be settled within; what it serves, and warnings."""
+    with _workspace(base) as workspace, listening(service.terms.address, workspace.path / "nbd") as listener:
+        socket_path = str(listener.getsockname()) if listener.family == socket.AF_UNIX else None
+
+        def told(place: Place) -> Mount:
+            uri_of = partial(served_uri, listener, terms=service.terms)
+            return describe(replace(place, socket=socket_path), uri_of)
+
+        message = service.message(workspace.path)
+        with _ready(workspace, nbdkit(service), listener.fileno(), message, told) as (server, started):
+            served = Served(mount=started.mount, workspace=workspace.path, listener=listener, lock=workspace.lock)
+            yield server, served, started.warnings
+
+
+@contextmanager
+def _workspace(base: Path) -> Iterator[Workspace]:
+    """A mount's directory, which is the server's after this; removed if there is none."""
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
     _sweep(base)
     workspace = Workspace(base)
-    log = workspace.path / "log"
     try:
-        server = Starting(program, stdin, log, workspace.lock)
-        try:
-            warnings = server.hand_over(message)
-            name = workspace.path.name.partition("-")[2]
-            mount = describe(Place(id=name, socket=None, log=str(log), process=server.process))
-            write_down(workspace.path, mount)
-            server.let_go()
-        except BaseException:
-            server.end()
-            raise
+        yield workspace
     except BaseException:
         workspace.close()
         raise
     workspace.leave()
-    return Started(mount=mount, warnings=warnings)
+
+
+@contextmanager
+def _ready(
+    workspace: Workspace, program: Program, stdin: int, message: bytes, describe: Callable[[Place], Mount]
+) -> Iterator[tuple[Starting, Started]]:
+    """A server that is ready, and written down, in this order. It is to be settled within: an error there ends it."""
+    log = workspace.path / "log"
+    server = Starting(program, stdin, log, workspace.lock)
+    try:
+        warnings = server.hand_over(message)
+        name = workspace.path.name.partition("-")[2]
+        mount = describe(Place(id=name, log=str(log), process=server.process))
+        write_down(workspace.path, mount)
+        yield server, Started(mount=mount, warnings=warnings)
+    except BaseException:
+        server.end()
+        raise
 
 
 def write_down(workspace: Path, mount: Mount) -> None:
