@@ -27,6 +27,7 @@ from holdfast.platforms.nbd.client import NbdWriter
 from holdfast.platforms.nbd.server import QemuNbd
 
 _WORTH_RESERVING: Final = 1024 * 1024
+_WORTH_WAITING: Final = 128 * 1024
 
 
 class Body(Protocol):
@@ -192,7 +193,8 @@ class _RawWriter:
     """A BlockWriter into a file, past the page cache where the file system, and the alignment of a write, let it.
 
     What is restored is not read again at once: through the cache each byte is copied once more, and is waited for all
-    the same when the file is synced.
+    the same when the file is synced. Small pieces go through it all the same: past it each is waited for alone, while
+    the cache brings them to the device in order and many at a time.
     """
 
     def __init__(self, draft: Path) -> None:
@@ -212,7 +214,7 @@ class _RawWriter:
                 raise writing_failed(self._draft, f"writing at {offset + done}", error) from error
 
     def _write_some(self, offset: int, buffer: memoryview) -> int:
-        if self._direct >= 0:
+        if self._direct >= 0 and len(buffer) >= _WORTH_WAITING:
             try:
                 return os.pwrite(self._direct, buffer, offset)
             except OSError as error:

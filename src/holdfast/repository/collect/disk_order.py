@@ -1,38 +1,77 @@
 """The order in which the newest disks need records: rewritten in it, an aged machine restores like a fresh one."""
 
 from collections.abc import Collection, Iterable, Iterator
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.core.errors import DamagedError
+from holdfast.repository.collect.rewriting import ReachedRecord
 from holdfast.repository.config import Cut
 from holdfast.repository.disk import StoredDisk
 from holdfast.repository.nodes import ID_BYTES, leaf_ids
 from holdfast.repository.records import Records
 from holdfast.repository.state import State
 
-_LEAVES_AT_ONCE = 1024
+_LEAVES_AT_ONCE: Final = 1024
+_WORTH_SPLITTING: Final = 1 / 8
+"""Share of a record that only older points need: each restore of a newest one would read and decompress it in vain."""
+_LAST: Final = 2**62
 
-RecordKey = tuple[int, int]
-"""A pack's number in the index, and the number of a record in it."""
+
+class Part(NamedTuple):
+    """What of a record is to be copied together, and where in the order of the newest disks that comes."""
+
+    rank: int
+    record: ReachedRecord
 
 
-def ranks_in_disk_order(records: Records, cut: Cut, state: State, packs: Collection[int]) -> dict[RecordKey, int]:
-    """Where each record of these packs comes when the newest points are read from the beginning to the end.
+class DiskOrder:
+    """What the newest points need of some packs, in the order in which they need it.
 
-    Records that only older points need have no rank.
+    Each record of these packs that they need has a rank; whatever only older points need comes after all of them.
     """
-    ranks: dict[RecordKey, int] = {}
+
+    def __init__(self, records: Records, packs: Collection[int]) -> None:
+        tables = {number: records.index.packs[number].table for number in packs}
+        self._ranks = {number: np.full(len(table.records), _LAST, np.int64) for number, table in tables.items()}
+        self._needed = {number: np.zeros(len(table.ids), np.bool_) for number, table in tables.items()}
+        self._tables = tables
+        self._met = 0
+
+    def meet(self, places: NDArray[np.int64]) -> None:
+        """A newest disk needs these (pack, segment), in this order."""
+        for pack, segment in places[np.isin(places[:, 0], list(self._tables))].tolist():
+            self._needed[pack][segment] = True
+            record = self._tables[pack].record_of(segment)
+            if self._ranks[pack][record] == _LAST:
+                self._ranks[pack][record] = self._met
+                self._met += 1
+
+    def parts(self, pack: int, record: ReachedRecord) -> Iterator[Part]:
+        """The record, in two if the newest points would read too much of it that only older ones need."""
+        rank = int(self._ranks[pack][record.number])
+        needed = self._needed[pack][list(record.segments)]
+        reached = np.array(record.segments)
+        older = int(record.pack.table.sizes[reached[~needed]].sum())
+        if rank == _LAST or older < _WORTH_SPLITTING * int(record.pack.table.records[record.number]["plain"]):
+            yield Part(rank, record)
+            return
+        yield Part(rank, record._replace(segments=reached[needed].tolist()))
+        yield Part(_LAST, record._replace(segments=reached[~needed].tolist()))
+
+
+def in_disk_order(records: Records, cut: Cut, state: State, packs: Collection[int]) -> DiskOrder:
+    """What is to be read of these packs when the newest points are read from the beginning to the end."""
+    order = DiskOrder(records, packs)
     for root in _newest_roots(state):
         try:
-            disk = StoredDisk(records, records.keys, cut, bytes.fromhex(root))
-            for places in _places_of_data(records, disk):
-                for key in _records_met(records, places[np.isin(places[:, 0], list(packs))]):
-                    ranks.setdefault(key, len(ranks))
+            for places in _places_of_data(records, StoredDisk(records, records.keys, cut, bytes.fromhex(root))):
+                order.meet(places)
         except DamagedError:
             continue  # the order is a favour; what is damaged is told elsewhere
-    return ranks
+    return order
 
 
 def _newest_roots(state: State) -> Iterator[str]:
@@ -62,12 +101,3 @@ def _places_of_data(records: Records, disk: StoredDisk) -> Iterator[NDArray[np.i
 def _places(records: Records, ids: Iterable[bytes]) -> NDArray[np.int64]:
     joined = np.frombuffer(b"".join(ids), np.uint8).reshape(-1, ID_BYTES)
     return records.index.places(joined) if len(joined) else np.empty((0, 2), np.int64)
-
-
-def _records_met(records: Records, places: NDArray[np.int64]) -> Iterator[RecordKey]:
-    """The record of each place, in order."""
-    numbers = np.empty(len(places), np.int64)
-    for pack in np.unique(places[:, 0]).tolist():
-        mine = places[:, 0] == pack
-        numbers[mine] = np.searchsorted(records.index.packs[pack].table.firsts, places[mine, 1], "right") - 1
-    yield from zip(places[:, 0].tolist(), numbers.tolist(), strict=True)

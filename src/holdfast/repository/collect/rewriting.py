@@ -97,13 +97,13 @@ class Rewriting:
 
     def _read(self, window: Sequence[ReachedRecord]) -> list[memoryview]:
         """The sealed bytes of each record of a window, read pack by pack."""
-        numbers: dict[Pack, list[int]] = defaultdict(list)
+        numbers: dict[Pack, set[int]] = defaultdict(set)
         for record in window:
-            numbers[record.pack].append(record.number)
+            numbers[record.pack].add(record.number)
         sealed = {
             (pack.name, number): content
             for pack, mine in numbers.items()
-            for number, content in read_sealed(self._records.storage, pack, np.sort(mine))
+            for number, content in read_sealed(self._records.storage, pack, np.array(sorted(mine)))
         }
         return [sealed[record.pack.name, record.number] for record in window]
 

@@ -8,7 +8,7 @@ from typing import Final
 from holdfast.core.errors import ConflictError, DamagedError, DeniedError, HoldfastError
 from holdfast.core.progress import Progress
 from holdfast.repository.collect.at_once import each_of
-from holdfast.repository.collect.disk_order import ranks_in_disk_order
+from holdfast.repository.collect.disk_order import in_disk_order
 from holdfast.repository.collect.listing import put_index_objects
 from holdfast.repository.collect.locked import Locked, LockedError
 from holdfast.repository.collect.plan import CollectionPlan
@@ -162,11 +162,15 @@ class Collector:
     def _rewrite(self, survey: Survey, names: list[str], verdict: Verdict) -> None:
         """Copy what is reached of these packs, which are to go. Those of which something cannot be copied stay."""
         self._progress.step(f"Rewriting {len(names)} packs")
-        ranks = ranks_in_disk_order(
-            survey.records, self._config.cut, survey.state, {survey.numbers[name] for name in names}
-        )
-        wanted = [record for name in names for record in survey.reached_records(name)]
-        wanted.sort(key=lambda record: ranks.get((survey.numbers[record.pack.name], record.number), len(ranks)))
+        numbers = survey.numbers
+        order = in_disk_order(survey.records, self._config.cut, survey.state, {numbers[name] for name in names})
+        parts = [
+            part
+            for name in names
+            for record in survey.reached_records(name)
+            for part in order.parts(numbers[name], record)
+        ]
+        wanted = [part.record for part in sorted(parts, key=lambda part: part.rank)]
         copied = self._copy(survey, wanted)
         if copied.is_full:
             self._warn("there was no room to rewrite packs that are partly needed: run again")
