@@ -1,4 +1,4 @@
-"""After a collection has gathered many small packs, the newest point is read as a fresh one is; the others come back."""
+"""A collection gathers small packs: then the newest point is read as a fresh one is, and the others come back."""
 
 import random
 
