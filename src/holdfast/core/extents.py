@@ -19,6 +19,10 @@ class Extent(NamedTuple):
         """Bytes covered."""
         return self.end - self.start
 
+    def lies_in(self, other: "Extent") -> bool:
+        """Whether all of it does."""
+        return other.start <= self.start and self.end <= other.end
+
 
 def normalise(extents: Iterable[Extent]) -> list[Extent]:
     """Sort, drop the empty, and join what overlaps or touches."""

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from holdfast.filesystems import Entry, Inspection
 
 _BLOCK_BYTES: Final = 4 * 1024 * 1024
+"""Of the disk, from a multiple of it on: a repository cuts what it stores there, so that nothing is opened twice."""
 _READERS: Final = 3
 _AHEAD: Final = 6
 
@@ -66,8 +67,11 @@ def _tasks(inspection: Inspection, file: Entry) -> Iterator[_Task]:
         if run.disk is None:
             yield _Task(run.start, run.length, None, -1)
             continue
-        for at in range(0, run.length, _BLOCK_BYTES):
-            yield _Task(run.start + at, min(_BLOCK_BYTES, run.length - at), run.disk, run.offset + at)
+        at = run.offset
+        while at < run.offset + run.length:
+            length = min(_BLOCK_BYTES - at % _BLOCK_BYTES, run.offset + run.length - at)
+            yield _Task(run.start + at - run.offset, length, run.disk, at)
+            at += length
 
 
 def _read(inspection: Inspection, file: Entry, task: _Task, buffer: memoryview) -> Piece:

@@ -1,16 +1,19 @@
 """A stored disk as a block device: any bytes in any order, for as long as it is asked, in bounded memory.
 
-A read costs one record at most, however many points and packs there are: regions keep the places of their segments,
-and the records keep what was opened last. Nothing is read ahead.
+A small read costs one record at most, however many points and packs there are: regions keep the places of their
+segments, and the records keep what was opened last. Of a large one, what fills whole records is read in runs, which
+keep nothing. Nothing is read ahead.
 
     maps of regions that are kept   64 MiB a disk: about 12,000 regions, 45 GiB of a full disk
     records that are kept           64 MiB of plain bytes, for all disks of the repository together
+    runs                            9 MiB each, 4 of them a disk once as many large reads met
 """
 
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 from typing import Final
 
 import numpy as np
@@ -20,7 +23,7 @@ from holdfast.core.errors import DamagedError, HoldfastError
 from holdfast.core.extents import Extent
 from holdfast.repository.disk import StoredDisk
 from holdfast.repository.packs import Pack
-from holdfast.repository.reading import Layout
+from holdfast.repository.reading import Layout, RunReader, plan_whole_records
 from holdfast.repository.records import Records
 
 KEPT_RECORD_BYTES: Final = 64 * 1024 * 1024
@@ -28,6 +31,9 @@ _KEPT_REGION_BYTES: Final = 64 * 1024 * 1024
 _SEGMENT_COST: Final = 72
 _REGION_COST: Final = 1024
 _KEPT_PACKS: Final = 1024
+_LARGE_BYTES: Final = 1024 * 1024
+"""Programs that seek ask for less."""
+_RUN_READERS: Final = 4
 
 
 class BlockDevice:
@@ -43,6 +49,9 @@ class BlockDevice:
         self._regions_cost = 0
         self._packs: OrderedDict[int, Pack] = OrderedDict()
         self._keeping = threading.Lock()
+        self._run_readers: SimpleQueue[RunReader] = SimpleQueue()
+        for _ in range(_RUN_READERS):
+            self._run_readers.put(RunReader(records, id_key))  # memory is taken by the first run
 
     @property
     def size_bytes(self) -> int:
@@ -77,14 +86,41 @@ class BlockDevice:
     def _read_region(self, number: int, offset: int, buffer: memoryview) -> None:
         region = self._region(number)
         end, at = offset + len(buffer), offset
-        for row in region.rows_between(offset, end):
+        rows = region.rows_between(offset, end)
+        brought = self._read_runs(region, rows, offset, buffer) if len(buffer) >= _LARGE_BYTES else set()
+        for row in rows:
             held = region.extent(row)
             start, stop = max(held.start, offset), min(held.end, end)
             buffer[at - offset : start - offset] = bytes(start - at)
-            plain = self._segment(region, row)
-            buffer[start - offset : stop - offset] = plain[start - held.start : stop - held.start]
+            if held.start not in brought:
+                plain = self._segment(region, row)
+                buffer[start - offset : stop - offset] = plain[start - held.start : stop - held.start]
             at = stop
         buffer[at - offset :] = bytes(end - at)
+
+    def _read_runs(self, region: "_Region", rows: range, offset: int, buffer: memoryview) -> set[int]:
+        """Fill in what few large reads can bring. Returns where the segments begin that they brought."""
+        brought, wanted = set[int](), Extent(offset, offset + len(buffer))
+        with suppress(Empty, HoldfastError), self._run_reader() as reader:
+            inside = np.array([row for row in rows if region.extent(row).lies_in(wanted)], np.intp)
+            places = region.places(self._records)[inside]
+            for run in plan_whole_records(self._pack, places, region.layout.only(inside)):
+                damaged: list[int] = []
+                for batch in reader.read(run):
+                    for start, content in batch.good:
+                        buffer[start - offset : start - offset + len(content)] = content
+                    damaged += batch.damaged
+                brought.update(np.delete(run.layout.starts, damaged).tolist())
+        return brought
+
+    @contextmanager
+    def _run_reader(self) -> Iterator[RunReader]:
+        """One that nobody else uses. Raises Empty."""
+        reader = self._run_readers.get_nowait()
+        try:
+            yield reader
+        finally:
+            self._run_readers.put(reader)
 
     def _segment(self, region: "_Region", row: int) -> memoryview:
         """A segment from where it was last; if it is not there any more, from wherever it is."""

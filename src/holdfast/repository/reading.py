@@ -6,7 +6,7 @@ read     -> batches: proved plain bytes, joined where they are neighbours both i
 """
 
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, NamedTuple, Self
@@ -70,6 +70,10 @@ class ReadRun:
         for first, last in pairwise(edges):
             yield int(records[first]), range(first, last)
 
+    def wants_all_of(self, record: int, rows: range) -> bool:
+        """Whether these rows, all that it holds, are all there is of a record."""
+        return len(set(self.segments[rows].tolist())) == len(self.pack.table.segments_of(record))
+
 
 class Plain(NamedTuple):
     """Plain bytes, and the byte of the disk where they belong."""
@@ -89,16 +93,29 @@ class Batch:
 def plan_reads(index: Index, layout: Layout) -> tuple[list[ReadRun], Layout]:
     """(how to read a layout in few large reads in the order of the packs, what of it has no place)."""
     places = index.places(layout.ids)
+    packs = index.packs
+    return list(_runs_of_packs(packs.__getitem__, places, layout)), layout.only(np.flatnonzero(places[:, 0] < 0))
+
+
+def plan_whole_records(pack_of: Callable[[int], Pack], places: NDArray[np.int64], layout: Layout) -> Iterator[ReadRun]:
+    """How to read, in few large reads, those records of which nothing is left out: what one brings is not asked again.
+
+    `places` are (pack, segment) of each row of the layout, -1 where there is none.
+    """
+    for run in _runs_of_packs(pack_of, places, layout):
+        wanted = [row for record, rows in run.by_record() if run.wants_all_of(record, rows) for row in rows]
+        yield from _runs(run.pack, run.segments[wanted], run.layout.only(np.array(wanted, np.intp)))
+
+
+def _runs_of_packs(pack_of: Callable[[int], Pack], places: NDArray[np.int64], layout: Layout) -> Iterator[ReadRun]:
     order = np.lexsort((layout.starts, places[:, 1], places[:, 0]))
     packs = places[order, 0]
     known = int(np.searchsorted(packs, 0))
     edges = [known, *(np.flatnonzero(np.diff(packs[known:])) + known + 1).tolist(), len(order)]
-    runs: list[ReadRun] = []
     for first, last in pairwise(edges):
         rows = order[first:last]
         if len(rows):
-            runs += _runs(index.packs[int(packs[first])], places[rows, 1], layout.only(rows))
-    return runs, layout.only(order[:known])
+            yield from _runs(pack_of(int(packs[first])), places[rows, 1], layout.only(rows))
 
 
 def _runs(pack: Pack, segments: NDArray[np.int64], layout: Layout) -> Iterator[ReadRun]:

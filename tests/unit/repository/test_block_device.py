@@ -37,6 +37,12 @@ CONTENT = a_disk()
 NON_ZERO = [at for at in range(0, SIZE, BLOCK) if any(CONTENT[at : at + BLOCK])]
 
 
+@pytest.fixture(autouse=True, params=[module._LARGE_BYTES, 1], ids=["by-record", "in-runs"])
+def large_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it holds whether reads count as small or as large ones."""
+    monkeypatch.setattr(module, "_LARGE_BYTES", request.param)
+
+
 def read(device: BlockDevice, offset: int, length: int) -> bytes:
     buffer = bytearray(b"\xaa" * length)
     device.read_into(offset, memoryview(buffer))
@@ -103,6 +109,32 @@ def test_a_read_fetches_one_record_at_most(monkeypatch: pytest.MonkeyPatch) -> N
         assert len(storage.operations) - before <= 1
 
 
+def test_large_reads_fetch_neighbouring_records_at_once_and_keep_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LARGE_BYTES", 1)
+    repository = new_repository()
+    content = random.Random(6).randbytes(5 << 20)
+    point = back_up_disks(repository, [whole(content)]).point
+    storage = RecordingStorage(repository.storage)
+    fresh = reopened(new_view(repository, storage))
+    fresh.records.load_index()
+    device = fresh.open_device(point.disks[0].root)
+    list(device.data(0, len(content)))  # the maps are known now
+    before, kept = len(storage.operations), fresh.records._now_kept_bytes
+    with ThreadPoolExecutor(2 * module._RUN_READERS) as threads:
+        reads = list(threads.map(lambda _: read(device, 0, len(content)), range(module._RUN_READERS)))
+    assert reads == [content] * module._RUN_READERS
+    assert len(storage.operations) - before <= module._RUN_READERS * 4
+    assert fresh.records._now_kept_bytes == kept
+
+
+def test_more_large_reads_than_there_are_readers_are_read_by_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = new_repository(cut=SMALL_CUT)
+    point = back_up_disks(repository, [whole(CONTENT)]).point
+    monkeypatch.setattr(module, "_RUN_READERS", 0)
+    device = repository.open_device(point.disks[0].root)
+    assert read(device, 0, SIZE) == CONTENT
+
+
 def new_view(repository: Repository, storage: RecordingStorage) -> Repository:
     """The same repository over another view of its storage."""
     return Repository(storage, repository.config, repository.keys)
@@ -148,6 +180,8 @@ def test_a_flipped_bit_is_an_error_and_never_other_bytes() -> None:
         except BlockMissingError:
             damaged += 1
     assert 0 < damaged < len(NON_ZERO)
+    with pytest.raises(BlockMissingError):
+        read(device, 0, SIZE)
 
 
 def test_records_that_a_collection_moves_and_a_new_epoch_seals_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
