@@ -4,6 +4,7 @@ Readable without a key (so that a wrong passphrase and a newer format can be tol
 open. Features say who must understand what: a reader, writer or collector that meets a name it does not know stops.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -64,6 +65,19 @@ class _Version(msgspec.Struct, frozen=True):
     format: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredConfig:
+    """A configuration as it was found: whoever wrote `body` left `mac` as the proof."""
+
+    config: Config
+    body: bytes
+    mac: str
+
+    def is_by(self, keys: Keys) -> bool:
+        """Whether somebody with these keys wrote it."""
+        return keys.config_mac(self.body) == self.mac
+
+
 def encode(config: Config) -> bytes:
     """The body."""
     return msgspec.json.encode(config)
@@ -74,8 +88,8 @@ def seal(body: bytes, keys: Keys) -> bytes:
     return framing.frame(CONFIG, msgspec.json.encode(_Envelope(body.decode(), keys.config_mac(body))))
 
 
-def decode(blob: bytes, name: str) -> tuple[Config, bytes, str]:
-    """(configuration, its body's bytes, MAC still to be checked). Raises DamagedError, RefusedError (newer format)."""
+def decode(blob: bytes, name: str) -> StoredConfig:
+    """What a framed object says, still to be proved. Raises DamagedError, RefusedError (newer format)."""
     payload = framing.unframe(CONFIG, blob, name)
     try:
         envelope = msgspec.json.decode(payload, type=_Envelope)
@@ -90,7 +104,7 @@ def decode(blob: bytes, name: str) -> tuple[Config, bytes, str]:
         raise DamagedError(message, hint="run `holdfast repository check`", code="object-damaged") from error
     if unknown := sorted({*config.features.read} - _KNOWN_FEATURES):
         raise newer_format(f"reading this repository needs features unknown here: {', '.join(unknown)}")
-    return config, body, envelope.mac
+    return StoredConfig(config=config, body=body, mac=envelope.mac)
 
 
 def _require_plausible(cut: Cut) -> None:

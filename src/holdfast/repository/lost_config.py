@@ -57,8 +57,8 @@ def _stored(storage: Storage, name: str) -> bytes | None:
 def _is_genuine(storage: Storage, secret: bytes, blob: bytes) -> bool:
     """Whether this is a configuration that somebody with the keys wrote."""
     try:
-        config, body, mac = configuration.decode(blob, "config")
-        return any(keys.config_mac(body) == mac for keys in opened_slots(storage, secret, bytes.fromhex(config.id)))
+        stored = configuration.decode(blob, "config")
+        return any(map(stored.is_by, opened_slots(storage, secret, bytes.fromhex(stored.config.id))))
     except DamagedError:
         return False
 

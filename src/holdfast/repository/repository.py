@@ -17,7 +17,7 @@ from holdfast.repository.broken_log import BrokenLog
 from holdfast.repository.check import EVERYTHING, Check, CheckReport, CheckScope, Journal, Marks
 from holdfast.repository.claims import Claims
 from holdfast.repository.collect import Collector
-from holdfast.repository.config import FORMAT, Config, Cut
+from holdfast.repository.config import FORMAT, Config, Cut, StoredConfig
 from holdfast.repository.cut import Cutter
 from holdfast.repository.decisions import Damage, Repaired
 from holdfast.repository.disk import StoredDisk
@@ -237,7 +237,7 @@ def open_repository(storage: Storage, passphrase: bytes, cache: Path | None = No
     Raises NotFoundError (no repository there), DeniedError (wrong passphrase, or its slot was removed), RefusedError
     (newer format), DamagedError (configuration, every slot, or the log).
     """
-    return _opened(storage, passphrase, Log, cache)
+    return _opened(storage, _read_config(storage), passphrase, Log, cache)
 
 
 def open_for_reading(
@@ -248,9 +248,9 @@ def open_for_reading(
     Warns if so. Raises as `open_repository` does for anything else.
     """
     try:
-        return _opened(storage, passphrase, Log, cache)
+        return _opened(storage, _read_config(storage), passphrase, Log, cache)
     except (DamagedError, StorageError) as damage:
-        repository = _opened(storage, passphrase, BrokenLog, cache)
+        repository = _opened(storage, _read_config(storage), passphrase, BrokenLog, cache)
         warn(f"the log is damaged, points may be missing, and some may be shown that were deleted: {damage.message}")
         return repository
 
@@ -261,24 +261,19 @@ def open_for_rebuild(storage: Storage, passphrase: bytes, progress: Progress) ->
     Raises DeniedError, NotFoundError, RefusedError, or DamagedError if the configuration, the keys or the log are lost.
     """
     found = plan_configuration(storage, passphrase)
-    opened = _opened(storage, passphrase, Log, None, configuration.decode(found.blob, "config"))
+    opened = _opened(storage, configuration.decode(found.blob, "config"), passphrase, Log)
     return Rebuild(storage, Records(storage, opened.keys), opened.log, found, progress)
 
 
 def _opened(
-    storage: Storage,
-    passphrase: bytes,
-    log: type[Log],
-    cache: Path | None,
-    read: tuple[Config, bytes, str] | None = None,
+    storage: Storage, stored: StoredConfig, passphrase: bytes, log: type[Log], cache: Path | None = None
 ) -> Repository:
-    config, body, mac = read or _read_config(storage)
     removed: KeyRemovedError | None = None
-    for keys in opened_slots(storage, passphrase, bytes.fromhex(config.id)):
-        if keys.config_mac(body) != mac:
+    for keys in opened_slots(storage, passphrase, bytes.fromhex(stored.config.id)):
+        if not stored.is_by(keys):
             message = f"the configuration of {storage.url} was changed by someone without its keys"
             raise DamagedError(message, hint="bring `config` back from a copy of the repository", code="config-forged")
-        repository = Repository(storage, config, keys, log, cache)
+        repository = Repository(storage, stored.config, keys, log, cache)
         try:
             repository.log.require_no_hole()
             repository.keyring.require_in_force()
@@ -292,10 +287,10 @@ def _opened(
 
 def identify(storage: Storage) -> str:
     """The id of the repository in a storage, as it says without a key. Raises NotFoundError, DamagedError."""
-    return _read_config(storage)[0].id
+    return _read_config(storage).config.id
 
 
-def _read_config(storage: Storage) -> tuple[Config, bytes, str]:
+def _read_config(storage: Storage) -> StoredConfig:
     """The configuration from the first of its names that is good."""
     damage: HoldfastError | None = None
     for name in configuration.NAMES:

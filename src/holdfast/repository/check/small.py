@@ -59,8 +59,7 @@ def config_proof(keys: Keys) -> Proof:
     """Written by somebody with these keys."""
 
     def proof(name: str, blob: bytes) -> bool:
-        _, body, mac = configuration.decode(blob, name)
-        return keys.config_mac(body) == mac
+        return configuration.decode(blob, name).is_by(keys)
 
     return proof
 
