@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from holdfast.core.errors import ConflictError, DamagedError, FailedError, RefusedError
@@ -27,7 +28,6 @@ from holdfast.mover.streams import RegionWork
 from holdfast.repository import (
     Attempt,
     Body,
-    Commit,
     Frame,
     FrameReader,
     Lane,
@@ -72,7 +72,8 @@ def copy_point(
     Raises PointThereError, DamagedError where the source has lost part of it or the target does not give back what was
     put, and what either storage raises; then nothing is visible, and what was stored spares the next try the work.
     """
-    return _Copy(source, target, point, built_on, care, progress).run()
+    road = Road(verb="Copying", describe=partial(_as_it_was, point, target))
+    return _Bringing(source, target, point, care, progress).run(road, built_on)
 
 
 def mend_point(
@@ -82,74 +83,82 @@ def mend_point(
 
     Raises DamagedError where the source has lost it too, or holds something else under the point's name.
     """
-    return _Mend(source, target, point, None, care, progress).run()
+    road = Road(verb="Copying", describe=partial(_as_it_stands, point, source), decide=_marked_again)
+    return _Bringing(source, target, point, care, progress).run(road, None)
 
 
-class _Copy:
-    """One run of `copy_point`."""
+def _as_it_was(
+    point: RestorePoint, target: Repository, draft: RestorePoint, state: State, _now: datetime
+) -> RestorePoint:
+    """The point, but for what only the target can say: its own roots, and what it has of the past."""
+    if point.id in state.standings:
+        raise PointThereError(f"point {point.id} is in {target.storage.url} by now")
+    if point.id in state.purged:
+        message = f"point {point.id} was deleted in {target.storage.url}, which is final"
+        raise RefusedError(message, hint="copy another point of the machine", code="point-purged")
+    roots = {disk.name: disk.root for disk in draft.disks}
+    return replace(
+        point,
+        parent=point.parent if point.parent in state.standings else None,
+        disks=tuple(replace(disk, root=roots[disk.name]) for disk in point.disks),
+        definition=draft.definition,
+        verified_share=draft.verified_share,
+        base=draft.base,
+    )
+
+
+def _as_it_stands(
+    wanted: RestorePoint, source: Repository, draft: RestorePoint, state: State, _now: datetime
+) -> RestorePoint:
+    """The point as the target has it. Raises DamagedError if what was brought is not what it consists of."""
+    if wanted.id not in state.standings:
+        raise FailedError(f"point {wanted.id} was deleted meanwhile", hint="there is nothing left to heal")
+    point = state.standings[wanted.id].point
+    brought = {disk.name: disk.root for disk in draft.disks}
+    if brought != {disk.name: disk.root for disk in point.disks} or draft.definition != point.definition:
+        message = f"point {point.id} of {source.storage.url} does not hold what it holds here"
+        raise DamagedError(message, hint="heal from another copy", code="not-a-copy")
+    return point
+
+
+def _marked_again(_point: RestorePoint, state: State) -> Body:
+    """The marks once more: whoever planned a collection before has to look at what was brought."""
+    return restated(state)
+
+
+class _Bringing:
+    """What a point of `source` consists of is brought into `target`; the road says what it becomes there."""
 
     def __init__(
-        self,
-        source: Repository,
-        target: Repository,
-        point: RestorePoint,
-        built_on: Common | None,
-        care: Care,
-        progress: Progress,
+        self, source: Repository, target: Repository, point: RestorePoint, care: Care, progress: Progress
     ) -> None:
         self._source = source
         self._target = target
         self._point = point
-        self._built_on = built_on
         self._care = care
         self._progress = progress
         self._arrivals = _Arrivals(target, care.verify_share)
 
-    def run(self) -> BackupOutcome:
-        source, target, built_on = self._source, self._target, self._built_on
+    def run(self, road: Road, built_on: Common | None) -> BackupOutcome:
+        source, target = self._source, self._target
         source.records.load_index()
-        alike = source.names_alike(target)
-        lent = LentPoint(source, self._point, self._disks_before(), at_confirm=self._prove)
-        road = Road(
-            verb="Copying",
-            worker=self._taking if alike else self._cutting,
-            open_parent=source.open_disk if alike else None,
-            describe=self._describe,
-            decide=self._decide,
-        )
+        if source.names_alike(target):
+            road = replace(road, worker=self._taking, open_parent=source.open_disk)
+        else:
+            road = replace(road, worker=self._cutting)
+        before = self._disks_of(built_on.source) if built_on else {}
+        lent = LentPoint(source, self._point, before, at_confirm=self._prove)
         parent = built_on.target if built_on else None
         care = replace(self._care, proof_rounds=0)  # trees that were compared need no second look
         return back_up(lent, target, parent=parent, care=care, progress=self._progress, road=road)
 
-    def _disks_before(self) -> dict[str, StoredDisk]:
-        """The disks of the point to build on, as the source has them; those whose pages are damaged are left out."""
+    def _disks_of(self, point: RestorePoint) -> dict[str, StoredDisk]:
+        """A point's disks, as the source has them; those whose pages are damaged are left out."""
         found = {}
-        for disk in self._built_on.source.disks if self._built_on else ():
+        for disk in point.disks:
             with suppress(DamagedError):
                 found[disk.name] = self._source.open_disk(disk.root)
         return found
-
-    def _describe(self, draft: RestorePoint, state: State, _now: datetime) -> RestorePoint:
-        """The point as it was, but for what only the target can say: its own roots, and what it has of the past."""
-        if self._point.id in state.standings:
-            raise PointThereError(f"point {self._point.id} is in {self._target.storage.url} by now")
-        if self._point.id in state.purged:
-            message = f"point {self._point.id} was deleted in {self._target.storage.url}, which is final"
-            raise RefusedError(message, hint="copy another point of the machine", code="point-purged")
-        roots = {disk.name: disk.root for disk in draft.disks}
-        return replace(
-            self._point,
-            parent=self._point.parent if self._point.parent in state.standings else None,
-            disks=tuple(replace(disk, root=roots[disk.name]) for disk in self._point.disks),
-            definition=draft.definition,
-            verified_share=draft.verified_share,
-            base=draft.base,
-        )
-
-    def _decide(self, point: RestorePoint, state: State) -> Body:
-        """The point comes into being."""
-        del state
-        return Commit(points=[point])
 
     def _taking(self, target: Repository, attempt: Attempt, lane: Lane) -> Worker:
         return _Noting(_TakingWorker(self._source, target, attempt, lane), self._arrivals)
@@ -161,26 +170,6 @@ class _Copy:
         """Read back from the far end, before the point counts."""
         self._progress.step("Proving what has arrived")
         self._arrivals.prove()
-
-
-class _Mend(_Copy):
-    """One run of `mend_point`."""
-
-    def _describe(self, draft: RestorePoint, state: State, _now: datetime) -> RestorePoint:
-        """The point as the target has it. Raises DamagedError if what was brought is not what it consists of."""
-        if self._point.id not in state.standings:
-            raise FailedError(f"point {self._point.id} was deleted meanwhile", hint="there is nothing left to heal")
-        point = state.standings[self._point.id].point
-        brought = {disk.name: disk.root for disk in draft.disks}
-        if brought != {disk.name: disk.root for disk in point.disks} or draft.definition != point.definition:
-            message = f"point {point.id} of {self._source.storage.url} does not hold what it holds here"
-            raise DamagedError(message, hint="heal from another copy", code="not-a-copy")
-        return point
-
-    def _decide(self, point: RestorePoint, state: State) -> Body:
-        """The marks once more: whoever planned a collection before has to look at what was brought."""
-        del point
-        return restated(state)
 
 
 class _Arrivals:
