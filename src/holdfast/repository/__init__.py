@@ -3,7 +3,7 @@
 Inside, imports run downwards too: storage < framing < keys, recovery < config, plausible, signing, slots, decisions <
 keyset < state < cut, nodes < packs < runs < merging, index_objects, cache < index, log < broken_log, keyring <
 lost_config, records, tree < reading < disk, neighbours < block_device, frames, damaged, packing, claims, reliance <
-uploading < writer, check < rebuild, collect, known_locks < locking, unhiding < repository < handing_over.
+sharing, uploading < writer, check < rebuild, collect, known_locks < locking, unhiding < repository < handing_over.
 """
 
 from holdfast.repository.block_device import BlockDevice

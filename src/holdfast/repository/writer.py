@@ -21,24 +21,20 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from holdfast.core.errors import HoldfastError
-from holdfast.repository.claims import Claims, Promises
+from holdfast.repository.claims import Claims
 from holdfast.repository.config import Config
 from holdfast.repository.cut import Piece
 from holdfast.repository.damaged import DamagedRecords
 from holdfast.repository.index_objects import Listing
-from holdfast.repository.neighbours import Neighbours
 from holdfast.repository.nodes import ID_BYTES, leaf_ids
 from holdfast.repository.packing import NODE_RECORD_BYTES, PackBuilder
 from holdfast.repository.packs import DATA, NODES, Pack, PackType
 from holdfast.repository.records import BlockMissingError, Records
 from holdfast.repository.reliance import Reliance
+from holdfast.repository.sharing import Sharing
 from holdfast.repository.state import State
 from holdfast.repository.uploading import Uploader
 
-_SIBLING_PATIENCE_S: Final = 30.0
-"""Sharing spares work; it must not make one machine's backup wait for another's. After this the bytes go twice."""
-_NEIGHBOUR_PATIENCE_S: Final = 10.0
-_NEIGHBOUR_LOOK_S: Final = 0.3
 _NEWS_EVERY_S: Final = 3.0
 """Others list what they store from some 100 MiB on; a listing of the index costs little beside that."""
 
@@ -135,11 +131,8 @@ class Attempt:
         self.verify_share = share
         self.sent_bytes = 0
         self._records = records
-        self._claims = claims
-        self._neighbours = claims.neighbours()
         self._counting = threading.Lock()
-        self._promises = Promises(self._is_stored)
-        self._unreliable: set[bytes] = set()
+        self._sharing = Sharing(claims, self._is_stored, records.load_index)
         self.doubting = False
         self._looking = threading.Lock()
         self._next_look = time.monotonic() + _NEWS_EVERY_S
@@ -167,10 +160,8 @@ class Attempt:
         if not pieces:
             return []
         self._look_for_news()
-        ids = [piece.id for piece in pieces]
-        known = self._is_stored(ids)
-        mine = [pieces[at] for at in (~known).nonzero()[0].tolist() if self._to_store(ids[at], work)]
-        return mine if self._neighbours is None else self._without_neighbours(self._neighbours, mine, work)
+        known = self._is_stored([piece.id for piece in pieces])
+        return self._sharing.mine([pieces[at] for at in np.flatnonzero(~known).tolist()], work)
 
     def doubt(self) -> None:
         """Something stored is damaged: from now on nothing counts as known that has not been read.
@@ -187,12 +178,7 @@ class Attempt:
         """
         self._nodes.hand_over()
         self.uploader.drain()  # what this attempt had claimed is released: two that rely on each other go on
-        self._claims.wait_for(self._promises.ids(), _SIBLING_PATIENCE_S)
-        if self._neighbours is not None:
-            self._wait_for_neighbours(self._neighbours)
-        broken = self._promises.redeem()
-        self._unreliable.update(broken)
-        return set().union(*broken.values())
+        return self._sharing.settle()
 
     def holds(self, state: State) -> bool:
         """Whether everything that this attempt has named or been told is known still counts, as of a later state."""
@@ -232,9 +218,7 @@ class Attempt:
         try:
             self.uploader.stop()
         finally:
-            self._claims.release_all(self)
-            if self._neighbours is not None:
-                self._neighbours.close()
+            self._sharing.close()
 
     @property
     def stored_bytes(self) -> int:
@@ -277,39 +261,6 @@ class Attempt:
         self._reliance.note(packs[known])
         return known
 
-    def _to_store(self, wanted: bytes, work: Hashable) -> bool:
-        """Whether an id that the index lacks is this attempt's to store."""
-        owner = self._claims.take(wanted, self)
-        if owner is None:
-            return True
-        if owner is self:
-            if self._neighbours is not None:  # a lane may be about to leave it to a neighbour
-                self._promises.add(wanted, work)
-            return False
-        if wanted in self._unreliable:
-            self._unreliable.discard(wanted)
-            return True
-        self._promises.add(wanted, work)
-        return False
-
-    def _without_neighbours(self, neighbours: Neighbours, pieces: Sequence[Piece], work: Hashable) -> list[Piece]:
-        """Those that no other process of this host is storing already; for the others it relies on that process."""
-        elsewhere = neighbours.claim([piece.id for piece in pieces if piece.id not in self._unreliable])
-        self._unreliable.difference_update(piece.id for piece in pieces)
-        if elsewhere:
-            self._claims.release(elsewhere)
-            for wanted in elsewhere:
-                self._promises.add(wanted, work)
-        return [piece for piece in pieces if piece.id not in elsewhere]
-
-    def _wait_for_neighbours(self, neighbours: Neighbours) -> None:
-        """Look for what they have listed, until they have brought home what this attempt relies on, or for a while."""
-        until = time.monotonic() + _NEIGHBOUR_PATIENCE_S
-        while (waiting := self._promises.unkept()) and neighbours.are_at_work(waiting) and time.monotonic() < until:
-            time.sleep(_NEIGHBOUR_LOOK_S)
-            with suppress(HoldfastError):
-                self._records.load_index()
-
     def _published(self, name: str, packs: list[Pack]) -> None:
         self._records.take_listed(Listing(name, self.base, packs))
         self._reliance.note(np.array([self._records.index.number_of(pack.name) for pack in packs]))
@@ -318,7 +269,7 @@ class Attempt:
             if pack.header.type == NODES:
                 self._nodes.forget(ids)
             else:
-                self._claims.release(ids)
+                self._sharing.brought_home(ids)
 
 
 class _NodeLane:

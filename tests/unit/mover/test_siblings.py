@@ -71,7 +71,7 @@ def test_what_a_sibling_promised_and_did_not_bring_is_stored_again(repository: R
 def test_nobody_waits_for_ever_for_a_sibling_that_does_not_come(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("holdfast.repository.writer._SIBLING_PATIENCE_S", 0.2)
+    monkeypatch.setattr("holdfast.repository.sharing._SIBLING_PATIENCE_S", 0.2)
     with claimed(repository, CONTENT):
         outcome = back_up_disks(repository, [whole(CONTENT)])
         assert restored(reopened(repository), outcome.point) == CONTENT
@@ -150,8 +150,8 @@ def test_what_is_relied_on_is_forgotten_as_it_comes_home(
                 named = lane.store(content, pieces, None)
                 assert second.missing(named, number) == []
             first.uploader.drain()
-            assert len(second._promises.ids()) <= 9
-        assert second._promises.ids()
+            assert len(second._sharing._promises.ids()) <= 9
+        assert second._sharing._promises.ids()
         assert second.flush() == set()
 
 
@@ -196,7 +196,7 @@ def test_many_backups_at_once_of_which_some_fail_are_each_exact_or_absent(
 ) -> None:
     monkeypatch.setattr("holdfast.repository.packing.PACK_BYTES", 60_000)
     monkeypatch.setattr("holdfast.repository.uploading.PACKS_PER_INDEX_OBJECT", 3)
-    monkeypatch.setattr("holdfast.repository.writer._SIBLING_PATIENCE_S", 0.5)
+    monkeypatch.setattr("holdfast.repository.sharing._SIBLING_PATIENCE_S", 0.5)
     chance = random.Random(seed)
     repository = new_repository(FaultyStorage(MemoryStorage()), SMALL_CUT)
     pieces = [random.Random(number).randbytes(REGION) for number in range(10)]

@@ -124,7 +124,7 @@ def test_two_processes_that_back_up_equal_machines_at_once_store_them_once(tmp_p
 def test_what_a_neighbour_does_not_bring_home_is_stored_after_all(
     fate: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("holdfast.repository.writer._NEIGHBOUR_PATIENCE_S", 0.5)
+    monkeypatch.setattr("holdfast.repository.sharing._NEIGHBOUR_PATIENCE_S", 0.5)
     monkeypatch.setattr("holdfast.repository.neighbours._BELIEVED_S", 0.0)
     fleet = Fleet(tmp_path)
     made: list[object] = []
@@ -176,7 +176,7 @@ def test_two_regions_of_one_content_beside_a_neighbour_that_dies(
 ) -> None:
     """The second lane meets an id while the first is still asking whether a neighbour is storing it."""
     monkeypatch.setattr("holdfast.mover.pool.worker_count", lambda: 2)
-    monkeypatch.setattr("holdfast.repository.writer._NEIGHBOUR_PATIENCE_S", 0.2)
+    monkeypatch.setattr("holdfast.repository.sharing._NEIGHBOUR_PATIENCE_S", 0.2)
     monkeypatch.setattr("holdfast.repository.neighbours._BELIEVED_S", 0.0)
     fleet = Fleet(tmp_path)
     repository = fleet.process()
