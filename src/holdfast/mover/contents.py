@@ -5,11 +5,12 @@ that parses the file system only computes what must be computed.
 """
 
 import mmap
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import cycle
 from typing import Final, NamedTuple
 
+from holdfast.core.ahead import results_ahead
 from holdfast.filesystems import Entry, Inspection
 
 _BLOCK_BYTES: Final = 4 * 1024 * 1024
@@ -42,19 +43,8 @@ def read_pieces(inspection: Inspection, file: Entry) -> Iterator[Piece]:
             yield Piece(0, file.size, inspection.read(file.path, 0, file.size))
         return
     buffers = [memoryview(mmap.mmap(-1, min(_BLOCK_BYTES, file.size))) for _ in range(_AHEAD + 1)]
-    with ThreadPoolExecutor(_READERS, "contents") as readers:
-        waiting: deque[Future[Piece]] = deque()
-        try:
-            for number, task in enumerate(_tasks(inspection, file)):
-                buffer = buffers[number % len(buffers)]  # what was in it has been taken: pieces go out in order
-                waiting.append(readers.submit(_read, inspection, file, task, buffer))
-                if len(waiting) >= _AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    work = zip(_tasks(inspection, file), cycle(buffers), strict=False)  # one that comes round again has been taken
+    yield from results_ahead("contents", partial(_read, inspection, file), work, threads=_READERS, ahead=_AHEAD)
 
 
 def _tasks(inspection: Inspection, file: Entry) -> Iterator[_Task]:
@@ -74,7 +64,8 @@ def _tasks(inspection: Inspection, file: Entry) -> Iterator[_Task]:
             at += length
 
 
-def _read(inspection: Inspection, file: Entry, task: _Task, buffer: memoryview) -> Piece:
+def _read(inspection: Inspection, file: Entry, work: tuple[_Task, memoryview]) -> Piece:
+    task, buffer = work
     if task.disk is None:
         computed = None if task.offset < 0 else inspection.read(file.path, task.start, task.length)
         return Piece(task.start, task.length, computed)

@@ -1,13 +1,10 @@
 """A stored disk from its begin to its end: read, proved and packed by many threads, put in order by one."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from threading import local
-from typing import TypeVar
 
 import numpy as np
 
+from holdfast.core.ahead import results_ahead
 from holdfast.core.appliance import StreamedDisk
 from holdfast.core.extents import Extent
 from holdfast.core.point import PointDisk
@@ -17,8 +14,6 @@ from holdfast.mover.pool import worker_count
 from holdfast.mover.restore import RestoreOutcome, opening
 from holdfast.repository import Repository, StoredDisk
 
-_Work = TypeVar("_Work")
-_Result = TypeVar("_Result")
 _AHEAD = 2
 """Regions in memory for each thread."""
 
@@ -30,7 +25,8 @@ def stream_disk(repository: Repository, disk: PointDisk, target: StreamedDisk, *
     with opening(repository, disk) as stored:
         packer = _Packer(repository, stored, target)
         regions = (packer.extent(number) for number, _ in stored.leaves())
-        for extent, grains in _in_order(packer.pack, regions):
+        threads = worker_count()
+        for extent, grains in results_ahead("mover", packer.pack, regions, threads=threads, ahead=threads * _AHEAD + 1):
             for number, packed in grains:
                 target.put(number, packed)
                 written_bytes += len(packed)
@@ -66,20 +62,3 @@ class _Packer:
         return extent, [
             (at // step, self._target.pack(grain)) for at, grain in grains if np.frombuffer(grain, "u1").any()
         ]
-
-
-def _in_order(act: Callable[[_Work], _Result], work: Iterable[_Work]) -> Iterator[_Result]:
-    """The results in the order of the work, of which a few pieces are under way at a time."""
-    count = worker_count()
-    with ThreadPoolExecutor(count, thread_name_prefix="mover") as pool:
-        under_way: deque[Future[_Result]] = deque()
-        try:
-            for piece in work:
-                under_way.append(pool.submit(act, piece))
-                if len(under_way) > count * _AHEAD:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
-        finally:
-            for future in under_way:
-                future.cancel()

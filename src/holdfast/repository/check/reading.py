@@ -3,13 +3,12 @@
 import mmap
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from blake3 import blake3
 
+from holdfast.core.ahead import results_ahead
 from holdfast.repository.storage.port import MAXIMUM_OBJECT_BYTES, Storage, StorageError, Stored
 
 _STEP_BYTES: Final = 4 * 1024 * 1024
@@ -57,18 +56,7 @@ def whole(storage: Storage, stored: Stored) -> memoryview:
 def in_threads(work: Iterable[Item], body: Callable[[Item], Result]) -> Iterator[Result]:
     """The results of `body` over the work, in order, a few ahead of whoever takes them; the first failure ends it."""
     threads = os.cpu_count() or 1
-    waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="check") as pool:
-        try:
-            for item in work:
-                waiting.append(pool.submit(body, item))
-                if len(waiting) > threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    return results_ahead("check", body, work, threads=threads, ahead=threads + 1)
 
 
 def _require_plausible(stored: Stored) -> None:
