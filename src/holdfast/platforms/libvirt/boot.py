@@ -9,14 +9,13 @@ from typing import Any
 import libvirt
 
 from holdfast.core.boot import BootPlan
-from holdfast.core.errors import RefusedError
 from holdfast.platforms.files.overlay import exported_below, make_overlay
 from holdfast.platforms.libvirt.calls import asking
 from holdfast.platforms.libvirt.checkpoints import Checkpoints
 from holdfast.platforms.libvirt.fit import fit
 from holdfast.platforms.libvirt.marks import new_checkpoint_name
 from holdfast.platforms.libvirt.on_backup import run_from_backup
-from holdfast.platforms.libvirt.recreate import check_name, check_networks, place_disks, redraw, write_new
+from holdfast.platforms.libvirt.recreate import check_name, check_networks, place_disks, redraw, require_new, write_new
 from holdfast.platforms.libvirt.rewrite import Rewritten
 from holdfast.platforms.libvirt.switch import Switch
 
@@ -112,9 +111,7 @@ def boot(connection: Any, plan: BootPlan) -> Iterator[LibvirtBooting]:
     blueprint = draw(plan)
     fit(connection, blueprint.rewritten)
     check_networks(connection, blueprint.rewritten)
-    for path in blueprint.files:
-        if path.exists():
-            raise RefusedError(f"{path} exists", hint="choose another name or --storage", code="exists")
+    require_new(blueprint.files)
     with ExitStack() as undo:
         machine = LibvirtBooting(connection, plan, blueprint, undo)
         try:

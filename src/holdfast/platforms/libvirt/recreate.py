@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,9 +84,7 @@ def recreate(connection: Any, plan: MachinePlan) -> Iterator[LibvirtTarget]:
     rewritten = redraw(plan, paths, nvram)
     fit(connection, rewritten)
     check_networks(connection, rewritten)
-    for path in (*rewritten.files.values(), *(() if nvram is None else (nvram,))):
-        if path.exists():
-            raise RefusedError(f"{path} exists", hint="choose another name or --storage", code="exists")
+    require_new([*rewritten.files.values(), *([] if nvram is None else [nvram])])
     with contextlib.ExitStack() as unless_defined:
         make_disk = ResumableFile if plan.resumable else TargetFile
         disks: dict[str, TargetFile] = {}
@@ -170,6 +168,13 @@ def check_networks(connection: Any, rewritten: Rewritten) -> None:
             ) from error
 
 
+def require_new(paths: Iterable[Path]) -> None:
+    """Raise RefusedError if there is one of these files already."""
+    for path in paths:
+        if path.exists():
+            raise _exists(path)
+
+
 def write_new(path: Path, content: bytes) -> None:
     """A new file, durable. Raises RefusedError if the path exists, FullError, FailedError."""
     try:
@@ -179,8 +184,12 @@ def write_new(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
     except FileExistsError as error:
-        raise RefusedError(f"{path} exists", hint="choose another name or --storage", code="exists") from error
+        raise _exists(path) from error
     except OSError as error:
         path.unlink(missing_ok=True)
         kind = FullError if is_full(error) else FailedError
         raise kind(f"cannot write {path}: {error.strerror}") from error
+
+
+def _exists(path: Path) -> RefusedError:
+    return RefusedError(f"{path} exists", hint="choose another name or --storage", code="exists")
