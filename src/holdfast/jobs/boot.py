@@ -10,7 +10,7 @@ from typing import Protocol
 
 from holdfast.core.boot import BootedMachine, BootingPlatform, BootPlan, Origin
 from holdfast.core.errors import HoldfastError
-from holdfast.core.extents import Extent
+from holdfast.core.extents import Extent, complement, normalise
 from holdfast.core.mount import Mount
 from holdfast.core.point import PointDisk, RestorePoint
 from holdfast.core.ports import DiskPlan
@@ -155,13 +155,5 @@ def _plan(repository: Repository, point: RestorePoint, wanted: NewMachine, servi
 def _holes(repository: Repository, disk: PointDisk) -> Iterator[Extent]:
     """The regions of which the repository holds nothing, joined: only pages of the tree are read to find them."""
     stored = repository.open_disk(disk.root)
-    at = 0
-    for region, leaf in stored.leaves():
-        if leaf is None:
-            continue
-        start = region * stored.region_bytes
-        if start > at:
-            yield Extent(at, start)
-        at = start + stored.region_bytes
-    if at < stored.size_bytes:
-        yield Extent(at, stored.size_bytes)
+    held = normalise(stored.region(number) for number, leaf in stored.leaves() if leaf)
+    return complement(held, Extent(0, stored.size_bytes))

@@ -155,8 +155,7 @@ class _Comparison:
                 yield self._gathered()
 
     def _region(self, number: int, layout: Layout | None) -> _Region:
-        start = number * self._stored.region_bytes
-        extent = Extent(start, min(start + self._stored.region_bytes, self._disk.size_bytes))
+        extent = self._stored.region(number)
         changed = None if self._changed is None else self._changed[number]
         return _Region(extent, layout, self._data.get(number, ()), changed)
 

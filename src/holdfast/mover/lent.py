@@ -115,7 +115,7 @@ class LentDisk:
 
     def data(self) -> Iterable[Extent]:
         """Regions that hold anything."""
-        return [self._region(region) for region, _ in self.stored.leaves()]
+        return [self.stored.region(region) for region, _ in self.stored.leaves()]
 
     def changes(self) -> Iterable[Extent] | None:
         """Blocks that differ from the point before."""
@@ -126,10 +126,6 @@ class LentDisk:
     def open_reader(self) -> "StoredReader":
         """A reader over it."""
         return StoredReader(self._source, self.stored)
-
-    def _region(self, region: int) -> Extent:
-        start = region * self.stored.region_bytes
-        return Extent(start, min(start + self.stored.region_bytes, self.size_bytes))
 
 
 class StoredReader:

@@ -24,7 +24,7 @@ def stream_disk(repository: Repository, disk: PointDisk, target: StreamedDisk, *
     read_bytes = written_bytes = 0
     with opening(repository, disk) as stored:
         packer = _Packer(repository, stored, target)
-        regions = (packer.extent(number) for number, _ in stored.leaves())
+        regions = (stored.region(number) for number, _ in stored.leaves())
         threads = worker_count()
         for extent, grains in results_ahead("mover", packer.pack, regions, threads=threads, ahead=threads * _AHEAD + 1):
             for number, packed in grains:
@@ -44,11 +44,6 @@ class _Packer:
         self._stored = stored
         self._target = target
         self._own = local()
-
-    def extent(self, region: int) -> Extent:
-        """The bytes of a region."""
-        start = region * self._stored.region_bytes
-        return Extent(start, min(start + self._stored.region_bytes, self._stored.size_bytes))
 
     def pack(self, extent: Extent) -> tuple[Extent, list[tuple[int, bytes]]]:
         """The grains in an extent that are not zeros."""

@@ -45,6 +45,11 @@ class StoredDisk:
         """Exact size."""
         return self.root.size_bytes
 
+    def region(self, number: int) -> Extent:
+        """The bytes that a leaf maps, never past the disk's end."""
+        start = number * self._region
+        return Extent(start, min(start + self._region, self.size_bytes))
+
     def read_node(self, node: bytes) -> bytes:
         """A tree node's bytes."""
         return self._records.read(node, self._keys.node_id_key)
