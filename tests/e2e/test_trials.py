@@ -119,7 +119,7 @@ def test_a_good_point_is_proven_from_inside_and_reaches_nobody(trials: Trials, t
         trials.points["good"],
         "--boot",
         "--timeout",
-        "30",
+        "100",
         "--port",
         "8080",
         "--service",
