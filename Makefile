@@ -28,10 +28,10 @@ check:  ## lint, format, types, layers, dead code; seconds, no root
 	.venv/bin/lint-imports --cache-dir $(caches)/imports
 	.venv/bin/vulture
 
-test: setup  ## every test, on real guests (root); ARGS="-k name" for some
+test: setup  ## every test, on real guests, on every core (root); ARGS="-k name" for some
 	@deploy/setup/install-packages.sh s3
 	@deploy/setup/make-venv.sh requirements-dev.lock
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest --numprocesses logical --dist worksteal $(ARGS)
 
 soak: setup  ## everything at once against a shadow model, MINUTES=30 SEED=n (root)
 	@deploy/setup/install-packages.sh s3
