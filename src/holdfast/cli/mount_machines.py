@@ -79,7 +79,11 @@ def discard(tenant: Tenant, *, yes: bool) -> None:
     with connect(tenant.connection) as platform:
         machine = next((each for each in platform.all_booted() if each.id == tenant.id), None)
         if machine is not None:
-            confirm(f"destroy {machine.name}, and remove it with all it has written since it was booted", yes=yes)
+            lost = "all it has written since it was booted"
+            if machine.former_disks:
+                confirm(f"destroy {machine.name}, give it back the disks that it had, and remove {lost}", yes=yes)
+            else:
+                confirm(f"destroy {machine.name}, and remove it with {lost}", yes=yes)
             machine.discard()
 
 

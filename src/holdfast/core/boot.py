@@ -46,7 +46,10 @@ class BootPlan:
 
 
 class BootingMachine(Protocol):
-    """A machine that is to run from backup. Leaving its context before `start` has returned leaves nothing of it."""
+    """A machine that is to run from backup. Leaving its context before `start` has returned leaves nothing of it.
+
+    One that stands in for its original is the original itself, and is then as it was before.
+    """
 
     @property
     def overlays(self) -> Mapping[str, Path]:
@@ -91,6 +94,10 @@ class BootedMachine(Protocol):
     def origin(self) -> Origin:
         """Where it came from."""
 
+    @property
+    def former_disks(self) -> Sequence[str]:
+        """Where the disks are that it had before it was booted in its own place; empty if it is a machine beside it."""
+
     def move_home(self, bytes_per_second: int | None, progress: Progress) -> int:
         """Bring all that is still only in the backup into the overlays, while the machine runs. Bytes that grew.
 
@@ -105,7 +112,10 @@ class BootedMachine(Protocol):
         """It is a machine like any other from now on."""
 
     def discard(self) -> Sequence[Path]:
-        """End it, and remove its definition and its overlays: those that are returned."""
+        """End it, and remove its overlays: those that are returned.
+
+        Its definition goes too; one that was booted in its own place gets back the disks that it had, and is off.
+        """
 
 
 class BootingPlatform(Platform, Protocol):
@@ -116,6 +126,14 @@ class BootingPlatform(Platform, Protocol):
 
     def boot(self, plan: BootPlan) -> AbstractContextManager[BootingMachine]:
         """Check that the machine can be made. Refuses names and paths that exist (RefusedError)."""
+
+    def stand_in(self, plan: BootPlan) -> AbstractContextManager[BootingMachine]:
+        """The same for the machine `plan.identity` itself, which is off.
+
+        In its definition overlays take the place of the plan's disks. Nothing that it has is written or removed.
+
+        Raises RefusedError if it is not off or lacks a disk, ConflictError if it is being captured.
+        """
 
     def booted(self, machine: str) -> BootedMachine | None:
         """The machine of this identity or name if it runs from backup. Raises as `find` does."""

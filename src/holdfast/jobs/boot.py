@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from holdfast.core.boot import BootedMachine, BootingPlatform, BootPlan, Origin
+from holdfast.core.boot import BootedMachine, BootingMachine, BootPlan, Origin
 from holdfast.core.errors import HoldfastError
 from holdfast.core.extents import Extent, complement, normalise
 from holdfast.core.mount import Mount
@@ -45,13 +45,15 @@ class Service(Protocol):
 def boot_machine(
     repository: Repository,
     point: RestorePoint,
-    platform: BootingPlatform,
+    prepare: Callable[[BootPlan], AbstractContextManager[BootingMachine]],
     wanted: NewMachine,
     service: Service,
     *,
     progress: Progress,
 ) -> BootResult:
-    """Run a new machine from a point. Whatever fails before it has been started, nothing is left of it.
+    """Run a machine from a point, as the platform's `boot` or `stand_in` prepares it.
+
+    Whatever fails before it has been started, nothing is left of it, or it is as it was before.
 
     Raises RefusedError for a point without a definition, and what the platform and the service raise.
     """
@@ -59,7 +61,7 @@ def boot_machine(
     notes = Notes(progress)
     with ExitStack() as undo:
         undo.enter_context(held(repository, point, notes))
-        machine = undo.enter_context(platform.boot(_plan(repository, point, wanted, service)))
+        machine = undo.enter_context(prepare(_plan(repository, point, wanted, service)))
         notes.add(machine.warnings)
         notes.step("Serving its disks")
         mount = service.begin(notes)
@@ -103,6 +105,7 @@ def bring_home(
     notes = Notes(progress)
     written = machine.move_home(bytes_per_second, notes)
     recorded = _record(repository, machine, notes)
+    former_disks = tuple(machine.former_disks)
     machine.forget_origin()
     end_service()
     return HomeResult(
@@ -111,6 +114,7 @@ def bring_home(
         point=machine.origin.point,
         recorded=None if recorded is None else recorded.id,
         written_bytes=written,
+        former_disks=former_disks,
         seconds=round(time.monotonic() - began, 3),
         warnings=notes.warnings,
     )

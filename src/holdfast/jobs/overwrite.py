@@ -6,13 +6,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from holdfast.core.errors import DamagedError, NotFoundError
+from holdfast.core.errors import DamagedError
 from holdfast.core.extents import Extent
 from holdfast.core.point import PointDisk, RestorePoint
 from holdfast.core.ports import Baseline, DiskPlan, Platform, StandingDisk
 from holdfast.core.progress import Progress
 from holdfast.jobs.hold import held
 from holdfast.jobs.notes import Notes
+from holdfast.jobs.original import find_machine
 from holdfast.jobs.results import OverwriteResult, OverwrittenDisk
 from holdfast.jobs.switch_on import await_agent, start
 from holdfast.mover import DifferenceOutcome, compare_disk, equalise_disk, may_differ, opening
@@ -56,7 +57,7 @@ def preview_overwrite(
 ) -> OverwriteResult:
     """What `overwrite_machine` would write now; nothing is written. Raises as it does."""
     run = _Run(repository, wanted, progress)
-    machine_id = _find(platform, wanted)
+    machine_id = find_machine(platform, wanted.machine_id, wanted.point)
     with run.held() as baseline, platform.examine(machine_id, wanted.plans, baseline) as machine:
         run.notes.add(machine.warnings)
         for disk in machine.disks.values():
@@ -78,7 +79,7 @@ def overwrite_machine(
     again, by any point. Raises NotFoundError if it is not there, and what the platform and the data path raise.
     """
     run = _Run(repository, wanted, progress)
-    machine_id = _find(platform, wanted)
+    machine_id = find_machine(platform, wanted.machine_id, wanted.point)
     with run.held() as baseline, platform.overwrite(machine_id, wanted.plans, baseline, run.notes) as machine:
         run.notes.add(machine.warnings)
         nvram = None if wanted.nvram is None else repository.read_blob(wanted.nvram)
@@ -161,14 +162,3 @@ class _Run:
             seconds_to_agent=None,
             warnings=self.notes.warnings,
         )
-
-
-def _find(platform: Platform, wanted: Overwriting) -> str:
-    try:
-        return platform.find(wanted.machine_id)
-    except NotFoundError as error:
-        raise NotFoundError(
-            f"{wanted.point.machine} ({wanted.machine_id}) is not there any more",
-            hint="make it anew: holdfast restore machine … --name NEW",
-            code="no-such-machine",
-        ) from error

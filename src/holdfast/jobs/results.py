@@ -158,7 +158,7 @@ class HomeResult:
     """A machine that ran from `point` needs it no more.
 
     Its storage grew by `written_bytes`. `recorded` is the point that its next backup builds on; None if it has a newer
-    one, or none could be made.
+    one, or none could be made. `former_disks` are left where they were by a machine that was booted in its own place.
     """
 
     machine: str
@@ -166,6 +166,7 @@ class HomeResult:
     point: str
     recorded: str | None
     written_bytes: int
+    former_disks: tuple[str, ...]
     seconds: float
     warnings: tuple[str, ...]
 

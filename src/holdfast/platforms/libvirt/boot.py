@@ -1,6 +1,6 @@
 """Making a domain that runs from backup: overlays and a definition; all of it, or nothing."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,12 +43,20 @@ class Blueprint:
 
 
 class LibvirtBooting:
-    """A BootingMachine. What it makes, it registers with `undo`."""
+    """A BootingMachine. What it makes, it registers with `undo`; `take_back` undoes a domain's definition."""
 
-    def __init__(self, connection: Any, plan: BootPlan, blueprint: Blueprint, undo: ExitStack) -> None:
+    def __init__(
+        self,
+        connection: Any,
+        plan: BootPlan,
+        blueprint: Blueprint,
+        take_back: Callable[[Any], None],
+        undo: ExitStack,
+    ) -> None:
         self._connection = connection
         self._plan = plan
         self._blueprint = blueprint
+        self._take_back = take_back
         self._undo = undo
         self._switch: Switch | None = None
         self.is_started = False
@@ -69,7 +77,7 @@ class LibvirtBooting:
         blueprint, plan = self._blueprint, self._plan
         with asking("define the machine"):
             domain = self._connection.defineXML(blueprint.rewritten.text)
-        self._undo.callback(_remove_domain, domain)
+        self._undo.callback(self._take_back, domain)
         Checkpoints(domain, [], plan.owner).make_known(blueprint.checkpoint, list(self.overlays))
         self._switch = Switch(domain, blueprint.rewritten.xml)
 
@@ -111,9 +119,18 @@ def boot(connection: Any, plan: BootPlan) -> Iterator[LibvirtBooting]:
     blueprint = draw(plan)
     fit(connection, blueprint.rewritten)
     check_networks(connection, blueprint.rewritten)
+    with until_started(connection, plan, blueprint, _remove_domain) as machine:
+        yield machine
+
+
+@contextmanager
+def until_started(
+    connection: Any, plan: BootPlan, blueprint: Blueprint, take_back: Callable[[Any], None]
+) -> Iterator[LibvirtBooting]:
+    """What is made within is undone, unless the machine has been started. Raises RefusedError if a file exists."""
     require_new(blueprint.files)
     with ExitStack() as undo:
-        machine = LibvirtBooting(connection, plan, blueprint, undo)
+        machine = LibvirtBooting(connection, plan, blueprint, take_back, undo)
         try:
             yield machine
         finally:

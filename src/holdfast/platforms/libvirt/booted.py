@@ -16,16 +16,18 @@ from holdfast.core.progress import Progress
 from holdfast.platforms.files.qcow2 import read_qcow2
 from holdfast.platforms.libvirt.boot import UNDEFINE
 from holdfast.platforms.libvirt.calls import asking
-from holdfast.platforms.libvirt.domain_xml import parse, read_disks
+from holdfast.platforms.libvirt.domain_xml import nvram_path, parse, read_disks
 from holdfast.platforms.libvirt.marks import Image, Mark
 from holdfast.platforms.libvirt.on_backup import (
     NAMESPACE,
     checkpoint_of,
+    former_disks,
     like_any_other,
     overlays_of,
     read_origin,
     unfinished,
 )
+from holdfast.platforms.libvirt.stand_in import give_back
 
 _POLL_S: Final = 0.25
 _FULL_BYTES: Final = 16 * 1024 * 1024
@@ -50,6 +52,8 @@ class LibvirtBooted:
         self._overlays = overlays_of(definition)
         self._attached = {disk.path for disk in read_disks(definition)}
         self._checkpoint = checkpoint_of(definition)
+        self._nvram = nvram_path(definition)
+        self.former_disks: Sequence[str] = former_disks(definition)
         self.origin = origin
         self.id: str = domain.UUIDString()
         self.name: str = domain.name()
@@ -88,14 +92,25 @@ class LibvirtBooted:
 
     def discard(self) -> Sequence[Path]:
         """Destroy, undefine, remove the overlays; not those that only its original has, if it is a copy of another."""
-        with asking(f"remove {self.name}"):
+        with asking(f"end {self.name}"):
             if self._domain.isActive():
                 self._domain.destroy()
-            self._domain.undefineFlags(UNDEFINE)
+        if self.former_disks:
+            self._give_back()
+        else:
+            with asking(f"remove {self.name}"):
+                self._domain.undefineFlags(UNDEFINE)
         removed = [path for path in self._overlays.values() if path in self._attached]
         for path in removed:
             path.unlink(missing_ok=True)
         return removed
+
+    def _give_back(self) -> None:
+        give_back(self._domain, self._checkpoint)
+        with asking(f"read the definition of {self.name}"):
+            kept = nvram_path(parse(self._domain.XMLDesc(_INACTIVE)))
+        if self._nvram is not None and self._nvram != kept:
+            self._nvram.unlink(missing_ok=True)
 
     def _pull(self, disk: str, bytes_per_second: int, progress: Progress) -> None:
         """Until all is in the overlay. A job that somebody began is gone on with; whatever ends us ends the job."""

@@ -52,6 +52,12 @@ class Checkpoints:
         with asking(f"tell libvirt of checkpoint {name}"):
             self._domain.checkpointCreateXML(self._as_known_before(name, marked), _REDEFINE)
 
+    def forget(self, name: str) -> None:
+        """Let libvirt know nothing of a checkpoint, whose bitmaps stay or go with their images."""
+        with asking(f"forget checkpoint {name}"):
+            if (checkpoint := self._look_up(name)) is not None:
+                checkpoint.delete(_METADATA_ONLY)
+
     def remove(self, name: str) -> None:
         """Remove a checkpoint of ours, metadata and bitmaps. Raises HoldfastError if part of it stays."""
         assert name.startswith(self._prefix)
@@ -94,9 +100,7 @@ class Checkpoints:
         for disk in self._disks:
             if disk.path is not None and name in bitmaps_of(disk):
                 remove_bitmap(disk.path, name)
-        with asking(f"remove checkpoint {name}"):
-            if (checkpoint := self._look_up(name)) is not None:
-                checkpoint.delete(_METADATA_ONLY)
+        self.forget(name)
 
     def _look_up(self, name: str) -> Any | None:
         try:

@@ -36,6 +36,7 @@ from holdfast.platforms.libvirt.inventory import list_machines
 from holdfast.platforms.libvirt.recreate import recreate
 from holdfast.platforms.libvirt.running import capture_running
 from holdfast.platforms.libvirt.sockets import refuse_distant
+from holdfast.platforms.libvirt.stand_in import stand_in
 from holdfast.platforms.libvirt.standing import examine, overwrite
 from holdfast.platforms.libvirt.stopped import capture_stopped
 from holdfast.platforms.libvirt.trial import memory_of, trial
@@ -124,6 +125,13 @@ class LibvirtHost:
         """Prepare a new domain that runs from backup."""
         refuse_distant(self._uri)
         return boot(self._connection, plan)
+
+    @contextmanager
+    def stand_in(self, plan: BootPlan) -> Iterator[BootingMachine]:
+        """Prepare a domain that is there to run from backup."""
+        domain = self._look_up(plan.identity)
+        with sole_turn(domain.name(), plan.identity), stand_in(self._connection, domain, plan) as machine:
+            yield machine
 
     def trial(self, plan: TrialPlan) -> AbstractContextManager[TrialMachine]:
         """Prepare a transient domain that is cut off from everything."""

@@ -8,7 +8,7 @@ Where it came from is kept in the definition's metadata, which goes wherever the
 """
 
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ from holdfast.platforms.libvirt.domain_xml import parse
 NAMESPACE: Final = "urn:holdfast:boot:1"
 _ORIGIN: Final = f"{{{NAMESPACE}}}origin"
 _DISK: Final = f"{{{NAMESPACE}}}disk"
+_FORMER: Final = f"{{{NAMESPACE}}}former"
 _POLICIES: Final = {"error_policy": "stop", "rerror_policy": "stop", "copy_on_read": "on"}
 
 ET.register_namespace("holdfast", NAMESPACE)
@@ -69,6 +70,37 @@ def checkpoint_of(domain: ET.Element) -> str:
 def overlays_of(domain: ET.Element) -> dict[str, Path]:
     """The images, by disk, that were made for a machine to run from backup."""
     return {disk.attrib["name"]: Path(disk.attrib["file"]) for disk in domain.iterfind(f"metadata/{_ORIGIN}/{_DISK}")}
+
+
+def remember(domain: ET.Element, former: Sequence[ET.Element]) -> None:
+    """Keep those parts of a definition, `disk` and `nvram`, that others stand in for."""
+    element = domain.find(f"metadata/{_ORIGIN}")
+    assert element is not None, "it runs from backup"
+    ET.SubElement(element, _FORMER).extend(former)
+
+
+def former_disks(domain: ET.Element) -> list[str]:
+    """Where the disks are for which others stand in: files, devices or names of volumes."""
+    sources = domain.iterfind(f"metadata/{_ORIGIN}/{_FORMER}/disk/source")
+    keys = ("file", "dev", "volume", "name")
+    return [next((source.attrib[key] for key in keys if key in source.attrib), "") for source in sources]
+
+
+def without_stand_ins(definition: str) -> str:
+    """A definition with what it had before others stood in for it; what else has been changed since stays."""
+    domain = parse(definition)
+    former = {_target(disk): disk for disk in domain.iterfind(f"metadata/{_ORIGIN}/{_FORMER}/disk")}
+    nvram = domain.find(f"metadata/{_ORIGIN}/{_FORMER}/nvram")
+    devices, firmware = domain.find("devices"), domain.find("os")
+    assert devices is not None
+    for at, element in enumerate(devices):
+        if element.tag == "disk":
+            devices[at] = former.get(_target(element), element)
+    if nvram is not None and firmware is not None:
+        _remove(firmware, "nvram")
+        firmware.append(nvram)
+    make_like_any_other(domain)
+    return ET.tostring(domain, encoding="unicode")
 
 
 def unfinished(domain: ET.Element, origin: Origin) -> list[str]:

@@ -119,7 +119,7 @@ def _disks(new: Rewritten, places: NewPlaces) -> None:
         raise DamagedError(f"the machine's definition in the point lacks its disks {', '.join(sorted(missing))}")
     for element, disk in listed:
         if disk.name in places.disks:
-            _give_new_image(element, *places.disks[disk.name], new)
+            give_new_image(element, *places.disks[disk.name], new)
             if bus := places.buses.get(disk.name) or places.buses.get(""):
                 set_bus(element, bus)
         elif disk.is_medium:
@@ -134,7 +134,8 @@ def _disks(new: Rewritten, places: NewPlaces) -> None:
             )
 
 
-def _give_new_image(element: ET.Element, disk: DiskPlan, path: Path, new: Rewritten) -> None:
+def give_new_image(element: ET.Element, disk: DiskPlan, path: Path, new: Rewritten) -> None:
+    """Let a `<disk>` be this image in a file, whatever it was before."""
     old = element.find("source")
     if element.find("encryption") is not None or (old is not None and old.find("encryption") is not None):
         new.warnings.append(f"disk {disk.name} was encrypted by QEMU; the point holds it in plain, and so does {path}")

@@ -93,7 +93,7 @@ class EditableDomain:
 @contextmanager
 def examine(domain: Any, wanted: Sequence[DiskPlan], baseline: Baseline | None) -> Iterator[StandingDomain]:
     """Serve the wanted disks of a domain that is off, read-only."""
-    _require_off(domain)
+    require_off(domain)
     surveyed, warnings = _survey(domain, wanted)
     with ExitStack() as servers:
         disks: dict[str, NbdDisk] = {}
@@ -123,12 +123,12 @@ def overwrite(
     From then on the domain cannot be started or captured. If the context ends early, the images get their names back
     only if nothing can have been written to them.
     """
-    _require_off(domain)
+    require_off(domain)
     surveyed, warnings = _survey(domain, wanted)
     images = [disk.path for disk in surveyed if disk.path is not None]
     with SetAside(images) as aside, ExitStack() as servers:
         servers.callback(_tell_what_is_left, domain.name(), aside, images, progress)
-        _require_off(domain)  # a start that was under way has found the images, or has not
+        require_off(domain)  # a start that was under way has found the images, or has not
         machine = EditableDomain(domain, _definition(domain), aside)
         machine.warnings = warnings
         for disk in _survey(domain, wanted)[0]:
@@ -136,7 +136,8 @@ def overwrite(
         yield machine
 
 
-def _require_off(domain: Any) -> None:
+def require_off(domain: Any) -> None:
+    """Raise RefusedError if a domain runs, or is saved with its memory."""
     name = domain.name()
     with asking(f"see whether {name} is off"):
         active, saved = bool(domain.isActive()), bool(domain.hasManagedSaveImage())

@@ -1,0 +1,107 @@
+"""A real guest that is booted from backup in its own place: it can have its disks back, or go on with the new ones."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import libvirt
+import pytest
+
+from holdfast.platforms.files.qcow2 import read_qcow2
+from tests.e2e.booting import MIB, Boots, booting
+from tests.e2e.command import Finished
+from tests.e2e.protected import shut_down, switch_on
+from tests.testbed.guest import Guest
+from tests.testbed.lab import Lab
+
+pytestmark = pytest.mark.guest
+
+
+@pytest.fixture(scope="module")
+def boots(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boots]:
+    with booting(lab, tmp_path_factory.mktemp("site")) as made:
+        yield made
+
+
+@pytest.fixture
+def guest(boots: Boots, request: pytest.FixtureRequest) -> Iterator[Guest]:
+    """A guest that has been backed up, has written more since, and is off."""
+    name = str(request.node.originalname).rpartition("_")[2]
+    guest = boots.lab.boot_from_disk(name, [boots.lab.system_disk(name)])
+    guest.run("echo old >/state; sync")
+    done = boots.site.run("backup", name, "--json")
+    assert done.status == 0, done.err
+    guest.run("echo new >/state; sync")
+    shut_down(guest)
+    yield guest
+    guest.forget()
+
+
+def boot_in_place(boots: Boots, guest: Guest, *options: str) -> Finished:
+    return boots.site.run("restore", "boot", f"{guest.name}@latest", "--in-place", *options, "--json")
+
+
+def definition(guest: Guest) -> str:
+    return str(guest.domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE))
+
+
+def test_a_machine_that_is_booted_in_its_own_place_gets_its_disks_back_if_it_is_removed(
+    boots: Boots, guest: Guest
+) -> None:
+    before = definition(guest)
+    done = boot_in_place(boots, guest, "--keep-on-backup")
+    assert done.status == 0, done.err
+    (result,) = done.end["results"]
+    assert result["restored_id"] == guest.domain.UUIDString()
+    assert guest.run("cat /state") == "old\n"
+    assert boot_in_place(boots, guest).error["code"] == "running"
+    guest.run("echo lost >/state; sync")
+
+    refused = boots.site.run("mount", "remove", guest.name, "--json").error
+    assert refused["code"] == "not-confirmed"
+    assert "give it back the disks that it had" in refused["message"]
+    assert boots.site.run("mount", "remove", guest.name, "--yes").status == 0
+    assert not guest.domain.isActive()
+    assert definition(guest) == before
+    assert not Path(result["disks"][0]["output"]).exists()
+    assert boots.mounts() == []
+    switch_on(guest)
+    assert guest.run("cat /state") == "new\n"
+
+
+def test_nothing_is_changed_if_it_cannot_be_started(boots: Boots, guest: Guest, tmp_path: Path) -> None:
+    medium = tmp_path / "absent.iso"
+    disk = f"<disk type='file' device='cdrom'><source file='{medium}'/><target dev='sda' bus='sata'/></disk>"
+    medium.touch()
+    guest.domain.attachDeviceFlags(disk, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    medium.unlink()
+    broken = definition(guest)
+    storage = tmp_path / "storage"
+    storage.mkdir()
+    assert boot_in_place(boots, guest, "--storage", str(storage)).status != 0
+    assert definition(guest) == broken
+    assert list(storage.iterdir()) == []
+    assert boots.mounts() == []
+
+
+def test_a_machine_that_is_booted_in_its_own_place_and_moved_home_goes_on_as_itself(boots: Boots, guest: Guest) -> None:
+    (former,) = [line for line in definition(guest).splitlines() if "<source file=" in line]
+    done = boot_in_place(boots, guest)
+    assert done.status == 0, done.err
+    booted, home = done.end["results"]
+    (left,) = home["former_disks"]
+    assert left in former
+    assert Path(left).exists()
+    overlay = Path(booted["disks"][0]["output"])
+    assert read_qcow2(overlay).backing_file is None
+    assert "<holdfast:" not in definition(guest)
+    assert left not in definition(guest)
+    assert boots.mounts() == []
+
+    guest.run("dd if=/dev/urandom of=/change bs=64k count=16 2>/dev/null; sync")
+    done = boots.site.run("backup", guest.name, "--json")
+    assert done.status == 0, done.err
+    (backup,) = done.end["results"]
+    assert backup["capture"] == "incremental", backup["disks"]
+    assert backup["read_bytes"] < 12 * MIB
+    assert guest.run("cat /state") == "old\n"
+    assert backup["warnings"] == []
