@@ -40,6 +40,8 @@ _DIGEST_BYTES: Final = 16
 _ID_WORDS: Final = 4
 BLOCK: Final = 64
 _ASKED_AT_ONCE: Final = 4096
+_PACKS_KEPT: Final = 4096
+"""Packs that were asked for are asked for again: what is counted out of their tables need not be counted twice."""
 SOURCE_ROW: Final = np.dtype([("name", "u1", 32), ("base", "<u8")])
 PACK_ROW: Final = np.dtype(
     [
@@ -110,6 +112,7 @@ class Run:
         self.usable = np.ones(len(self.packs), np.bool_)
         self._proved = np.zeros(len(self.packs), np.bool_)
         self.void = np.zeros(len(self.sources), np.bool_)
+        self._packs_asked_for: dict[int, Pack] = {}
 
     def __len__(self) -> int:
         """Entries that a merge would keep."""
@@ -166,6 +169,13 @@ class Run:
 
     def pack(self, at: int) -> Pack:
         """A pack with its table, which is proved when it is asked for first. Raises BadRunError."""
+        if (pack := self._packs_asked_for.get(at)) is None:
+            if len(self._packs_asked_for) >= _PACKS_KEPT:
+                self._packs_asked_for.clear()
+            pack = self._packs_asked_for[at] = self._read_pack(at)
+        return pack
+
+    def _read_pack(self, at: int) -> Pack:
         row = self.packs[at]
         rows = slice(self.first_rows[at], self.first_rows[at + 1])
         records = self.records[self.first_records[at] : self.first_records[at + 1]]

@@ -90,16 +90,18 @@ class LocalDirectory:
 
     def get(self, name: str) -> bytes:
         """See the port."""
-        with _errors_naming(self.path / name):
-            if (size := (self.path / name).stat().st_size) > MAXIMUM_OBJECT_BYTES:
-                message = f"{self.path / name} is {size} bytes large, no object of a repository is"
+        file = self.path / name
+        with _errors_naming(file):
+            if (size := file.stat().st_size) > MAXIMUM_OBJECT_BYTES:
+                message = f"{file} is {size} bytes large, no object of a repository is"
                 raise StorageError(message, hint="run `holdfast repository check`", code="oversized")
-            return (self.path / name).read_bytes()
+            return file.read_bytes()
 
     def read_into(self, name: str, offset: int, buffer: memoryview) -> None:
         """See the port."""
-        with _errors_naming(self.path / name):
-            descriptor = os.open(self.path / name, os.O_RDONLY | os.O_CLOEXEC)
+        file = self.path / name
+        with _errors_naming(file):
+            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 done = 0
                 while done < len(buffer):
@@ -113,8 +115,9 @@ class LocalDirectory:
 
     def size(self, name: str) -> int:
         """See the port."""
-        with _errors_naming(self.path / name):
-            return (self.path / name).stat().st_size
+        file = self.path / name
+        with _errors_naming(file):
+            return file.stat().st_size
 
     def delete(self, *names: str) -> None:
         """See the port. A missing name is synced too: whoever removed it may not have come to that."""
@@ -140,7 +143,7 @@ class LocalDirectory:
                 for name in names:
                     file = os.path.join(below, name)  # noqa: PTH118 - there may be a million of them
                     with suppress(FileNotFoundError):  # deleted since its folder was read
-                        yield Stored(file, (self.path / file).stat().st_size)
+                        yield Stored(file, os.stat(f"{self.path}/{file}").st_size)  # noqa: PTH116 - likewise
 
     def _draft(self, parts: Sequence[Bytes], verify_share: float) -> "_Draft":
         draft = _Draft(self._drafts())
