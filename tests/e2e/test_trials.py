@@ -6,11 +6,12 @@ import os
 import select
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -18,9 +19,6 @@ from tests.e2e.command import Site
 from tests.e2e.protected import wait_until
 from tests.testbed.guest import Guest
 from tests.testbed.lab import Lab
-
-if TYPE_CHECKING:
-    import subprocess
 
 pytestmark = pytest.mark.guest
 
@@ -105,6 +103,25 @@ def trials(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial
         points["boot loader"] = back_up(site, guest)
         guest.forget()
         yield Trials(site=site, lab=lab, points=points)
+
+
+@pytest.fixture
+def tight(trials: Trials, tmp_path: Path) -> Iterator[Path]:
+    """A directory on a file system of 24 MiB, here and on the host of the guests."""
+    image, directory = tmp_path / "tight.img", tmp_path / "tight"
+    directory.mkdir()
+    subprocess.run(["truncate", "--size", "24M", image], check=True)
+    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", image], check=True)
+    found = subprocess.run(["losetup", "--find", "--show", image], check=True, capture_output=True, text=True)
+    device = found.stdout.strip()
+    try:
+        subprocess.run(["mount", device, directory], check=True)
+        trials.lab.host.execute("mount", device, str(directory))
+        yield directory
+    finally:
+        trials.lab.host.execute("umount", "--lazy", str(directory))
+        subprocess.run(["umount", "--lazy", directory], check=True)
+        subprocess.run(["losetup", "--detach", device], check=True)
 
 
 def checks(result: dict[str, Any]) -> dict[str, bool]:
@@ -195,6 +212,21 @@ def test_neither_machine_nor_server_outlives_a_command_that_is_killed(trials: Tr
     assert trials.shown("hangs")["holds"] == []
     assert trials.verify(trials.points["boot loader"], "--boot", "--scratch", scratch)[0] == 1
     assert list(scratch.iterdir()) == []
+
+
+def test_scratch_space_that_is_full_is_not_held_against_a_point(trials: Trials, tight: Path, tmp_path: Path) -> None:
+    before = trials.shown("good")["verification"]
+    script = tmp_path / "fill.sh"
+    script.write_text("dd if=/dev/urandom of=/filler bs=1M count=64; sync; echo filled\n")
+    options = ("--boot", "--timeout", "60", "--script", script, "--scratch", tight, "--json")
+    done = trials.site.run("point", "verify", trials.points["good"], *options)
+    assert done.status == 1
+    assert done.error["kind"] == "full"
+    assert str(tight) in done.error["message"]
+    assert done.error["hint"]
+    assert trials.shown("good")["verification"] == before
+    assert trials.on_trial() == []
+    assert [path.name for path in tight.iterdir()] == ["lost+found"]
 
 
 def test_without_a_trial_all_that_a_point_holds_is_read_and_damage_is_named(trials: Trials, tmp_path: Path) -> None:

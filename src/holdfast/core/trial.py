@@ -44,7 +44,10 @@ class TrialMachine(Protocol):
         """Seconds from `start` until the guest agent answered; None if it did not in time."""
 
     def is_running(self) -> bool:
-        """Whether it has neither ended nor been paused by an error."""
+        """Whether it has neither ended nor been paused by an error.
+
+        Raises FullError if it stands still since there is no space for what it writes, UnreachableError.
+        """
 
     def console(self) -> str:
         """What it has printed to its first serial port so far, and what stands on its screen, if that is text."""

@@ -55,7 +55,7 @@ class Expectations:
 def boots(machine: TrialMachine, expected: Expectations) -> CheckOutcome:
     """Whether it comes up: its agent answers, or it prints what is expected of one that has none.
 
-    Raises FailedError if the process was asked to end.
+    Raises FailedError if the process was asked to end, and as `is_running`.
     """
     began = time.monotonic()
     is_up = re.compile(expected.console)

@@ -91,6 +91,8 @@ def _outcomes(machine: TrialMachine, expected: Expectations, notes: Notes) -> It
         if machine.has_agent:
             yield from checks_inside(machine, expected, notes)
         yield kernel_trouble(machine)
+        if not machine.is_running():
+            yield CheckOutcome(name="running", ok=False, detail="it ended or stopped while it was looked at")
 
 
 def _machine(repository: Repository, point: RestorePoint) -> MachinePlan:

@@ -98,7 +98,9 @@ def test_each_card_is_plugged_into_a_port_of_its_own_on_this_host() -> None:
 def test_only_its_own_disks_stand_on_what_is_served_and_throw_away_what_is_written() -> None:
     disk, medium = isolated().findall("devices/disk")
     assert disk.find("backingStore/source/host").get("socket") == "/run/x.nbd"  # type: ignore[union-attr]
-    assert disk.find("driver").attrib == {"name": "qemu", "type": "qcow2", "cache": "unsafe"}  # type: ignore[union-attr]
+    driver = disk.find("driver")
+    assert driver is not None
+    assert driver.attrib == {"name": "qemu", "type": "qcow2", "cache": "unsafe", "error_policy": "enospace"}
     assert medium.find("backingStore") is None
 
 

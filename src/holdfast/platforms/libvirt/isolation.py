@@ -94,12 +94,13 @@ def _print_to(devices: ET.Element, console: Path) -> None:
 
 
 def _throw_away_writes(devices: ET.Element, socket: Path) -> None:
-    """Nobody misses them after a power cut, so none waits for the medium."""
+    """Nobody misses them after a power cut, so none waits for the medium. Want of space is our trouble, not its own."""
     for disk in devices.iterfind("disk"):
         source, target, driver = disk.find("source"), disk.find("target"), disk.find("driver")
         is_ours = source is not None and source.get("file") is not None and disk.get("device", "disk") == "disk"
         if is_ours and target is not None and driver is not None and disk.find("readonly") is None:
             driver.set("cache", "unsafe")
+            driver.set("error_policy", "enospace")
             driver.attrib.pop("io", None)
             disk.append(served_below(target.get("dev", ""), socket))
 

@@ -16,6 +16,7 @@ import libvirt
 
 from holdfast.core.errors import HoldfastError
 from holdfast.core.mount import Tenant
+from holdfast.platforms.libvirt.standstill import standstill
 from holdfast.platforms.nbd.attendant import FailedRead, take_failure
 from holdfast.platforms.nbd.client import Export, NbdReader
 
@@ -42,7 +43,7 @@ class Tending:
         self._owed = take_failure(self._workspace) or self._owed
         try:
             domain = self._find()
-            if not _has_erred(domain):
+            if standstill(domain) != "broken":
                 return
             if self._is_ours():
                 domain.resume()
@@ -80,11 +81,3 @@ class Tending:
         if connection is not None:
             with suppress(libvirt.libvirtError):
                 connection.close()
-
-
-def _has_erred(domain: Any) -> bool:
-    """Whether it is paused by an error of its disks that is not want of space."""
-    state, reason = domain.state()
-    if state != libvirt.VIR_DOMAIN_PAUSED or reason != libvirt.VIR_DOMAIN_PAUSED_IOERROR:
-        return False
-    return libvirt.VIR_DOMAIN_DISK_ERROR_NO_SPACE not in domain.diskErrors().values()

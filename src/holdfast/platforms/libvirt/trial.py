@@ -11,11 +11,12 @@ from typing import Any, Final
 import libvirt
 
 from holdfast.core.ending import is_ending
+from holdfast.core.errors import FullError
 from holdfast.core.guest import Executed
 from holdfast.core.trial import TrialPlan
 from holdfast.platforms.files.overlay import exported_below, make_scratch_overlay
 from holdfast.platforms.libvirt.agent import GuestAgent
-from holdfast.platforms.libvirt.calls import asking
+from holdfast.platforms.libvirt.calls import asking, meaning
 from holdfast.platforms.libvirt.domain_xml import agent_state
 from holdfast.platforms.libvirt.fit import fit
 from holdfast.platforms.libvirt.guest import GuestPrograms
@@ -23,6 +24,7 @@ from holdfast.platforms.libvirt.isolation import count_cards, has_screen, isolat
 from holdfast.platforms.libvirt.recreate import redraw, write_new
 from holdfast.platforms.libvirt.rewrite import Rewritten
 from holdfast.platforms.libvirt.screen import picture_of, text_on
+from holdfast.platforms.libvirt.standstill import standstill
 from holdfast.platforms.libvirt.switch import Switch
 from holdfast.platforms.workspace import Workspace
 
@@ -30,15 +32,18 @@ _CONSOLE_BYTES: Final = 64 * 1024
 """The end of what it printed."""
 _TO_PASS: Final = 0o711
 """QEMU's user must reach the files in a trial's directory by their names."""
+_GONE: Final = {libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID}
+"""What is said of a domain that has ended, or ends just now."""
 
 
 class LibvirtTrial:
     """A TrialMachine. For one thread."""
 
-    def __init__(self, connection: Any, rewritten: Rewritten, console: Path) -> None:
+    def __init__(self, connection: Any, rewritten: Rewritten, console: Path, scratch: Path) -> None:
         self._connection = connection
         self._rewritten = rewritten
         self._console = console
+        self._scratch = scratch
         self._domain: Any = None
         self._switch: Switch | None = None
 
@@ -67,9 +72,17 @@ class LibvirtTrial:
     def is_running(self) -> bool:
         """Whether it has neither ended nor been paused."""
         try:
-            return bool(self._domain.state()[0] == libvirt.VIR_DOMAIN_RUNNING)
-        except libvirt.libvirtError:
-            return False
+            still, state = standstill(self._domain), self._domain.state()[0]
+        except libvirt.libvirtError as error:
+            if error.get_error_code() in _GONE:
+                return False
+            raise meaning(error, "see whether the machine on trial runs") from error
+        if still == "full":
+            raise FullError(
+                f"no space left in {self._scratch} for what a machine on trial writes",
+                hint="name a larger directory (--scratch), or try fewer machines at once (--at-once)",
+            )
+        return bool(state == libvirt.VIR_DOMAIN_RUNNING)
 
     def console(self) -> str:
         """The end of what it printed, and what stands on its screen."""
@@ -117,7 +130,7 @@ def trial(connection: Any, plan: TrialPlan) -> Iterator[LibvirtTrial]:
             make_scratch_overlay(overlays[disk.name], disk.size_bytes, exported_below(plan.socket, disk.name))
         if nvram is not None and plan.machine.nvram is not None:
             write_new(nvram, plan.machine.nvram)
-        machine = LibvirtTrial(connection, rewritten, console)
+        machine = LibvirtTrial(connection, rewritten, console, plan.scratch)
         try:
             yield machine
         finally:
