@@ -229,6 +229,24 @@ def test_scratch_space_that_is_full_is_not_held_against_a_point(trials: Trials, 
     assert [path.name for path in tight.iterdir()] == ["lost+found"]
 
 
+def test_a_repository_that_is_out_of_reach_for_a_while_is_not_held_against_a_point(trials: Trials) -> None:
+    """The machine does not come up, but who knows whether it would have?"""
+    before = trials.shown("hangs")["verification"]
+    run, away = Path(trials.site.environment["HOLDFAST_RUN"]), trials.site.home / "away"
+    options = ("--boot", "--timeout", "15", "--json")
+    verifying = trials.site.start("point", "verify", trials.points["hangs"], *options)
+    wait_until(lambda: bool(list(run.glob("*/mount.json"))), timeout_s=100)
+    trials.site.repository.rename(away)
+    wait_until(lambda: bool(list(run.glob("*/failed-read"))), timeout_s=100)
+    away.rename(trials.site.repository)
+    _, err = verifying.communicate(timeout=100)
+    assert verifying.returncode == 7, err
+    assert json.loads(err.splitlines()[-1])["error"]["code"] == "reads-failed"
+    assert trials.shown("hangs")["verification"] == before
+    assert trials.on_trial() == []
+    assert trials.mounts() == []
+
+
 def test_without_a_trial_all_that_a_point_holds_is_read_and_damage_is_named(trials: Trials, tmp_path: Path) -> None:
     status, result = trials.verify(trials.points["good"])
     assert (status, result["ok"]) == (0, True)

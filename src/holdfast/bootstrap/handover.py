@@ -24,24 +24,25 @@ class _Handover(msgspec.Struct, frozen=True, kw_only=True):
     opened: bytes
     point: str
     disks: list[str]
+    workspace: str | None = None
     tenancy: "Tenancy | None" = None
 
 
 class Tenancy(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server must know that a machine depends on: the id of its hold, and the mount's directory."""
+    """What a server must know that a machine depends on for long: the id of its hold, and why it is held."""
 
     hold: str
     reason: str
-    workspace: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """What came out of it."""
+    """What came out of it; with the mount's directory if a machine runs from it."""
 
     repository: repository.Repository
     point: RestorePoint
     disks: Sequence[PointDisk]
+    workspace: Path | None
     tenancy: Tenancy | None
 
 
@@ -50,9 +51,10 @@ def encode(
     opened: repository.Repository,
     point: RestorePoint,
     disks: Sequence[PointDisk],
+    workspace: Path | None = None,
     tenancy: Tenancy | None = None,
 ) -> bytes:
-    """The message. It is as secret as the keys."""
+    """The message. It is as secret as the keys. `workspace` is the mount's directory, for a machine's disks."""
     rate = settings.storage.bytes_per_second
     handover = _Handover(
         url=settings.storage.url,
@@ -61,6 +63,7 @@ def encode(
         opened=repository.hand_over(opened),
         point=point.id,
         disks=[disk.name for disk in disks],
+        workspace=None if workspace is None else str(workspace),
         tenancy=tenancy,
     )
     return msgspec.msgpack.encode(handover)
@@ -77,4 +80,5 @@ def decode(message: bytes) -> Taken:
         raise NotFoundError(f"point {handover.point} was purged meanwhile", code="no-such-point")
     point = standing.point
     disks = disks_to_export(point, handover.disks)
-    return Taken(repository=opened, point=point, disks=disks, tenancy=handover.tenancy)
+    workspace = None if handover.workspace is None else Path(handover.workspace)
+    return Taken(repository=opened, point=point, disks=disks, workspace=workspace, tenancy=handover.tenancy)

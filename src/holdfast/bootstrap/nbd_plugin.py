@@ -8,9 +8,8 @@ import os
 import signal
 import sys
 import threading
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import nbdkit  # provided by the interpreter inside nbdkit
 
@@ -19,7 +18,7 @@ from holdfast.bootstrap.memory import forbid_core_dumps
 from holdfast.core.errors import FailedError, HoldfastError
 from holdfast.jobs.export import exported
 from holdfast.jobs.hold import held, kept
-from holdfast.platforms.nbd.attendant import FailedRead, note_failure
+from holdfast.platforms.nbd.failed_reads import FailedRead, Reads
 from holdfast.platforms.nbd.mounts import ENDING
 from holdfast.platforms.outliving import answer_failure, answer_ready
 from holdfast.repository import BlockDevice
@@ -39,7 +38,7 @@ class _Server:
         self.conversation: Connection | None = None
         self.lasting = ExitStack()
         self.devices: dict[str, BlockDevice] = {}
-        self._workspace: Path | None = None
+        self._reads: Reads | None = None
         self._told: set[str] = set()
         self._telling = threading.Lock()
 
@@ -49,7 +48,7 @@ class _Server:
         notes = _Notes()
         try:
             taken = decode(self.conversation.recv_bytes())
-            self._workspace = Path(taken.tenancy.workspace) if taken.tenancy else None
+            self._reads = Reads(taken.workspace) if taken.workspace is not None else None
             devices = exported(taken.repository, taken.disks, _holding(taken, notes))
             self.devices = dict(self.lasting.enter_context(devices))
         except HoldfastError as error:
@@ -71,6 +70,8 @@ class _Server:
         for each in _ENDING:
             signal.signal(each, lambda _number, _frame: None)
         threading.Thread(target=self._end, args=[signalled], name="end", daemon=True).start()
+        if self._reads is not None:
+            self._reads.watch()
 
     def _end(self, signalled: int) -> None:
         os.read(signalled, 1)
@@ -97,18 +98,19 @@ class _Server:
                 sys.stderr.write(f"holdfast: {text}\n")
                 sys.stderr.flush()
 
-    def tell_attendant(self, device: BlockDevice, offset: int, length: int) -> None:
-        """Which read failed last: once it succeeds, the machine that waits for it can go on."""
-        if self._workspace is not None:
-            export = next(name for name, each in self.devices.items() if each is device)
-            note_failure(self._workspace, FailedRead(export=export, offset=offset, length=length))
+    def reading(self, device: BlockDevice, offset: int, length: int) -> AbstractContextManager[None]:
+        """Within, a machine waits for these bytes: whoever answers for it learns if it got none, or waited for long."""
+        if self._reads is None:
+            return nullcontext()
+        export = next(name for name, each in self.devices.items() if each is device)
+        return self._reads.reading(FailedRead(export=export, offset=offset, length=length))
 
 
 def _holding(taken: Taken, notes: "_Notes") -> AbstractContextManager[None]:
     """What holds the point: for a machine that runs from it, until that is over, however often servers come and go."""
-    if taken.tenancy is None:
+    if taken.tenancy is None or taken.workspace is None:
         return held(taken.repository, taken.point, notes)
-    ending = Path(taken.tenancy.workspace) / ENDING
+    ending = taken.workspace / ENDING
     return kept(taken.repository, taken.point, taken.tenancy.hold, taken.tenancy.reason, ending.exists, notes)
 
 
@@ -189,10 +191,10 @@ def can_extents(_device: BlockDevice) -> bool:
 def pread(device: BlockDevice, buffer: bytearray, offset: int, _flags: int) -> None:
     """Read. What cannot be proved is an I/O error, never other bytes."""
     try:
-        device.read_into(offset, memoryview(buffer))
+        with _server.reading(device, offset, len(buffer)):
+            device.read_into(offset, memoryview(buffer))
     except HoldfastError as error:
         _server.tell(f"bytes {offset} to {offset + len(buffer)}: {error.message}")
-        _server.tell_attendant(device, offset, len(buffer))
         nbdkit.set_error(errno.EIO)
         raise
 

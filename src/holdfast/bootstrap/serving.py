@@ -6,15 +6,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
 from holdfast.bootstrap import attending, handover
 from holdfast.bootstrap.settings import RepositorySettings
+from holdfast.core.errors import DamagedError, HoldfastError, UnreachableError
 from holdfast.core.mount import Mount, MountedDisk, Tenant, Terms, UnixAddress
 from holdfast.core.point import PointDisk, RestorePoint
 from holdfast.core.progress import Progress
+from holdfast.core.selection import select_disk
 from holdfast.platforms.nbd import mounts
+from holdfast.platforms.nbd.failed_reads import FailedRead, take_failure
 from holdfast.platforms.nbd.mounts import Describe, Place, Served, Started, UriOf
 from holdfast.platforms.nbd.nbdkit import Service
 from holdfast.repository import Repository
@@ -74,15 +78,43 @@ class MachineService:
                 mounts.end(self.base, mount)
 
     def _message(self, workspace: Path) -> bytes:
-        told = handover.Tenancy(
-            hold=UUID(self.tenant.id).hex[:16], reason=f"{self.tenant.name} runs from it", workspace=str(workspace)
-        )
-        return handover.encode(self.settings, self.repository, self.point, self.point.disks, told)
+        told = handover.Tenancy(hold=UUID(self.tenant.id).hex[:16], reason=f"{self.tenant.name} runs from it")
+        return handover.encode(self.settings, self.repository, self.point, self.point.disks, workspace, told)
 
     def _attend(self, served: Served) -> None:
         if self.owner is not None:
             os.chown(self.socket, *self.owner)
         attending.start(served, _PLUGIN, self._message(served.workspace))
+
+
+class ServedForTrial:
+    """TrialDisks: all disks of a point."""
+
+    def __init__(self, repository: Repository, point: RestorePoint, socket: Path, workspace: Path) -> None:
+        self._repository = repository
+        self._point = point
+        self.socket = socket
+        self._workspace = workspace
+
+    def answer_for_reads(self) -> None:
+        """Read again what the server could not give, or not in time."""
+        failed = take_failure(self._workspace)
+        if failed is not None and not self._is_damaged(failed):
+            raise UnreachableError(
+                f"{failed.export} of {self._point.machine} could not be read for a while: this says nothing of it",
+                hint="see that the repository can be reached all the time, and try it again",
+                code="reads-failed",
+            )
+
+    def _is_damaged(self, read: FailedRead) -> bool:
+        try:
+            device = self._repository.open_device(select_disk(self._point, read.export).root)
+            device.read_into(read.offset, memoryview(bytearray(read.length)))
+        except DamagedError:
+            return any(self._repository.storage.list("log/"))  # of a directory that is not mounted all is missing
+        except HoldfastError:
+            return False
+        return False
 
 
 @contextmanager
@@ -93,22 +125,22 @@ def serve_for_trial(
     point: RestorePoint,
     owner: tuple[int, int] | None,
     progress: Progress,
-) -> Iterator[Path]:
-    """Serve all disks of a point to a machine whose processes run as `owner`, at the socket that is given.
+) -> Iterator[ServedForTrial]:
+    """Serve all disks of a point to a machine whose processes run as `owner`.
 
     Nothing outlives us. Raises as `mounts.serving` does.
     """
     path = base / f"{uuid4()}.nbd"
     _open_directory(path, owner)
     terms = Terms(address=UnixAddress(path=path), tls=None, overlay=False)
-    message = handover.encode(settings, repository, point, point.disks)
-    service = Service(plugin=_PLUGIN, message=lambda _: message, terms=terms)
+    message = partial(handover.encode, settings, repository, point, point.disks)
+    service = Service(plugin=_PLUGIN, message=message, terms=terms)
     with mounts.serving(base, service, _describing("trial", settings, point, point.disks, terms)) as started:
         if owner is not None:
             os.chown(path, *owner)
         for warning in started.warnings:
             progress.warning(warning)
-        yield path
+        yield ServedForTrial(repository, point, path, mounts.directory_of(base, started.mount))
 
 
 def _open_directory(socket: Path, owner: tuple[int, int] | None) -> None:
@@ -152,7 +184,7 @@ def _describing(
 
 def is_attended(base: Path, mount: Mount) -> bool:
     """Whether a server of this mount that dies is started again."""
-    return mounts.is_attended(base / f"holdfast-{mount.id}")
+    return mounts.is_attended(mounts.directory_of(base, mount))
 
 
 def served(base: Path) -> list[Mount]:

@@ -26,6 +26,20 @@ class TrialPlan:
     scratch: Path
 
 
+class TrialDisks(Protocol):
+    """The disks of a point, served to its machine on trial."""
+
+    @property
+    def socket(self) -> Path:
+        """Where."""
+
+    def answer_for_reads(self) -> None:
+        """Raise UnreachableError if the machine went without what it read though the point has it: all it saw is void.
+
+        What the point has not is damage, and its own affair.
+        """
+
+
 class TrialMachine(Protocol):
     """A machine on trial. With its context it ends, and nothing is left of it, however that ends."""
 

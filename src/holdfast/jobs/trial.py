@@ -10,7 +10,7 @@ from holdfast.core.ending import stop_if_ending
 from holdfast.core.point import RestorePoint
 from holdfast.core.ports import MachinePlan
 from holdfast.core.progress import Progress
-from holdfast.core.trial import TrialMachine, TrialPlan, TrialPlatform
+from holdfast.core.trial import TrialDisks, TrialMachine, TrialPlan, TrialPlatform
 from holdfast.core.verification import CheckOutcome
 from holdfast.jobs.budget import Budget
 from holdfast.jobs.guest_checks import Expectations, boots, checks_inside, kernel_trouble
@@ -20,8 +20,8 @@ from holdfast.jobs.results import VerifiedPoint
 from holdfast.mover import LARGEST_PICTURE_BYTES, keep_verification
 from holdfast.repository import Repository
 
-Serve = Callable[[Progress], AbstractContextManager[Path]]
-"""Serves the point's disks while the context lasts; gives the socket."""
+Serve = Callable[[Progress], AbstractContextManager[TrialDisks]]
+"""Serves the point's disks while the context lasts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +55,13 @@ def try_point(
         stop_if_ending()
         began = time.monotonic()
         with (
-            serve(notes) as socket,
-            platform.trial(TrialPlan(machine=plan, socket=socket, scratch=trial.scratch)) as machine,
+            serve(notes) as disks,
+            platform.trial(TrialPlan(machine=plan, socket=disks.socket, scratch=trial.scratch)) as machine,
         ):
             notes.add(machine.warnings)
             outcomes = list(_outcomes(machine, trial.expected, notes))
+            if not all(each.ok for each in outcomes):
+                disks.answer_for_reads()
             picture = machine.screen()
     if picture is not None and len(picture) > LARGEST_PICTURE_BYTES:
         notes.warning(f"the picture of {point.machine} is too large to be kept")

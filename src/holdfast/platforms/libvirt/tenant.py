@@ -17,8 +17,8 @@ import libvirt
 from holdfast.core.errors import HoldfastError
 from holdfast.core.mount import Tenant
 from holdfast.platforms.libvirt.standstill import standstill
-from holdfast.platforms.nbd.attendant import FailedRead, take_failure
 from holdfast.platforms.nbd.client import Export, NbdReader
+from holdfast.platforms.nbd.failed_reads import FailedRead, take_failure
 
 _EXCUSED_S: Final = 60.0
 """How long after our server came back an error may still be due to its absence: requests waited for it."""

@@ -15,44 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from holdfast.core.errors import HoldfastError
 from holdfast.platforms.nbd.mounts import ATTENDED, ENDING, Served, write_down
 from holdfast.platforms.nbd.nbdkit import Service, nbdkit
 from holdfast.platforms.outliving import Starting
 
-_FAILED: Final = "failed-read"
 _LOOK_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 10.0
 _END_S: Final = 30.0
-
-
-class FailedRead(msgspec.Struct, frozen=True, kw_only=True):
-    """A read that a server could not do."""
-
-    export: str
-    offset: int
-    length: int
-
-
-def note_failure(workspace: Path, failure: FailedRead) -> None:
-    """For the server: remember the newest of its failures. Never raises."""
-    with suppress(OSError):
-        draft = workspace / f"{_FAILED}.new"
-        draft.write_bytes(msgspec.json.encode(failure))
-        draft.replace(workspace / _FAILED)
-
-
-def take_failure(workspace: Path) -> FailedRead | None:
-    """The newest failure that has not been taken yet."""
-    path = workspace / _FAILED
-    try:
-        failure = msgspec.json.decode(path.read_bytes(), type=FailedRead)
-        path.unlink()
-    except (OSError, msgspec.MsgspecError):
-        return None
-    return failure
 
 
 class Attendant:

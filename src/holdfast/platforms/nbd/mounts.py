@@ -165,6 +165,11 @@ def write_down(workspace: Path, mount: Mount) -> None:
     draft.replace(workspace / _STATE)
 
 
+def directory_of(base: Path, mount: Mount) -> Path:
+    """Where what belongs to a mount stands."""
+    return base / f"holdfast-{mount.id}"
+
+
 def mounts(base: Path) -> list[Mount]:
     """Everything that is served, oldest first."""
     _sweep(base)
@@ -176,7 +181,7 @@ def end(base: Path, mount: Mount) -> None:
 
     Raises DeniedError, FailedError.
     """
-    workspace = base / f"holdfast-{mount.id}"
+    workspace = directory_of(base, mount)
     with suppress(OSError):
         (workspace / ENDING).touch()
     _await_attendant(workspace, mount)
