@@ -42,15 +42,19 @@ class GuestDirectory(TarArchive):
     """A Destination: the directory `place` of a guest, in which the files get the name `top`."""
 
     def __init__(self, guest: Guest, place: str, top: bytes, archive: Path, progress: Progress) -> None:
-        """`archive` is a path of this host for what is on its way. Raises what the guest refuses at once."""
+        """`archive` is a path of this host for what is on its way. Raises FailedError, and what the guest refuses."""
         self._guest = guest
         self._place = place.rstrip("/") or "/"
         self._called = os.fsdecode(top)
         self._draft_name = f".holdfast-{secrets.token_hex(6)}"
         self._archive = archive
         self._progress = progress
-        self._ask("make a directory", _PREPARE, 60)
         super().__init__(os.fsencode(archive), top)
+        try:
+            self._ask("make a directory", _PREPARE, 60)
+        except BaseException:
+            super().abandon()
+            raise
 
     @property
     def output(self) -> str:
