@@ -55,7 +55,7 @@ class TrialMachine(Protocol):
         """Switch it on."""
 
     def wait_for_agent(self, timeout_s: float) -> float | None:
-        """Seconds from `start` until the guest agent answered; None if it did not in time."""
+        """Seconds from `start` until the guest agent answered; None if it does not within `timeout_s` from now."""
 
     def is_running(self) -> bool:
         """Whether it has neither ended nor been paused by an error.

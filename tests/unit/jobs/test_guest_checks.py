@@ -31,10 +31,12 @@ class Machine:
     files: Mapping[str, str] = field(default_factory=dict)
     programs: Mapping[str, Executed] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    patience: list[float] = field(default_factory=list)
 
     def start(self) -> None: ...
 
     def wait_for_agent(self, timeout_s: float) -> float | None:
+        self.patience.append(timeout_s)
         return self.agent_s
 
     def is_running(self) -> bool:
@@ -113,6 +115,14 @@ def test_who_is_asked_to_end_neither_waits_nor_concludes() -> None:
         boots(Machine(agent_s=None), patient)
     with pytest.raises(FailedError, match="interrupted"):
         list(checks_inside(Machine(), patient, Silence()))
+
+
+def test_an_agent_is_given_time_to_answer_each_time_it_is_asked() -> None:
+    """However long the machine took to start, and however long it has been waited for."""
+    machine = Machine(agent_s=None)
+    boots(machine, expecting())
+    assert len(machine.patience) > 1
+    assert set(machine.patience) == {1.0}
 
 
 def test_a_silent_agent_fails_with_the_last_words_of_the_machine() -> None:

@@ -45,6 +45,7 @@ class LibvirtTrial:
         self._console = console
         self._scratch = scratch
         self._domain: Any = None
+        self._began = 0.0
         self._switch: Switch | None = None
 
     @property
@@ -59,15 +60,15 @@ class LibvirtTrial:
 
     def start(self) -> None:
         """Create the domain."""
-        began = time.monotonic()
+        self._began = time.monotonic()
         with asking("start the machine on trial"):
             self._domain = self._connection.createXML(self._rewritten.text, libvirt.VIR_DOMAIN_START_AUTODESTROY)
-        self._switch = Switch(self._domain, self._rewritten.xml, began)
+        self._switch = Switch(self._domain, self._rewritten.xml, self._began)
 
     def wait_for_agent(self, timeout_s: float) -> float | None:
         """Seconds from `start` until the guest agent answered."""
         assert self._switch is not None, "started before it is waited for"
-        return self._switch.wait_for_agent(timeout_s)
+        return self._switch.wait_for_agent(time.monotonic() - self._began + timeout_s)
 
     def is_running(self) -> bool:
         """Whether it has neither ended nor been paused."""
