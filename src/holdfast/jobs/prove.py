@@ -23,6 +23,7 @@ def prove_point(repository: Repository, point: RestorePoint, *, progress: Progre
         repository.records.load_index()
         outcomes = [_definition(repository, point)] if point.definition.xml else []
         for disk in point.disks:
+            notes.step(f"Verifying {disk.name}")
             try:
                 outcome = restore_disk(repository, disk, _Nowhere(disk.name), progress=notes)
             except DamagedError as error:

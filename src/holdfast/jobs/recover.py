@@ -141,6 +141,7 @@ def recover_machine(
 def fill(repository: Repository, disk: PointDisk, target: TargetDisk, progress: Progress) -> RestoreOutcome:
     """Write a disk, or what an earlier try left out of it."""
     if target.left_over is None:
+        progress.step(f"Restoring {disk.name}")
         return restore_disk(repository, disk, target, progress=progress)
     progress.step(f"Completing {disk.name}")
     with opening(repository, disk) as stored:

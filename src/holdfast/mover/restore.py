@@ -68,7 +68,6 @@ class _Restore:
         self._skipped_bytes = 0
 
     def run(self) -> RestoreOutcome:
-        self._progress.step(f"Restoring {self._disk.name}")
         run_threads("mover", Shared(self._runs()), self._work_off, spare=2)  # writes are waited for
         self._progress.advance(self._disk.size_bytes, self._disk.size_bytes)
         return RestoreOutcome(read_bytes=self._read_bytes, written_bytes=self._written_bytes)
