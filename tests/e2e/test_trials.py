@@ -3,19 +3,26 @@
 import hashlib
 import json
 import os
+import re
 import select
 import shutil
 import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import libvirt
 import pytest
 
-from tests.e2e.command import Site
+from holdfast import mover
+from holdfast.core.progress import Silence
+from holdfast.platforms.image import capture_images
+from holdfast.platforms.image.capture import ImageCapture
+from holdfast.repository import LocalDirectory, open_repository
+from tests.e2e.command import PASSPHRASE, Site
 from tests.e2e.protected import wait_until
 from tests.testbed.guest import Guest
 from tests.testbed.lab import Lab
@@ -84,6 +91,29 @@ def back_up(site: Site, guest: Guest) -> str:
     return point
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameFromElsewhere(ImageCapture):
+    """A capture of images that are a machine's, of which this is the definition."""
+
+    xml: str
+
+    @property
+    def definition(self) -> bytes:
+        return self.xml.encode()
+
+
+def back_up_from_elsewhere(site: Site, guest: Guest, disk: Path) -> str:
+    """A point of a machine like this guest, but of a kind that no host has yet."""
+    xml = guest.domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    altered, count = re.subn(r"machine='pc-i440fx-[^']*'", "machine='pc-i440fx-99.0'", xml)
+    assert count == 1, xml
+    repository = open_repository(LocalDirectory.open(site.repository), PASSPHRASE.encode())
+    with capture_images("elsewhere", {"vda": disk}) as images:
+        known = {field.name: getattr(images, field.name) for field in fields(images)}
+        capture = CameFromElsewhere(**known, xml=altered)
+        return mover.back_up(capture, repository, parent=None, progress=Silence()).point.id
+
+
 @pytest.fixture(scope="module")
 def trials(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trials]:
     with tempfile.TemporaryDirectory(dir="/tmp") as run:
@@ -94,7 +124,8 @@ def trials(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial
         guest = lab.boot_from_disk("tried", [lab.system_disk("tried")], devices=DEVICES)
         guest.run(GATEWAY_ANSWERS)
         guest.run(f"sed -i '/^trap/i {SERVICE}' /sbin/start; grep -q 8080 /sbin/start")
-        points = {"good": back_up(site, guest)}
+        points = {"elsewhere": back_up_from_elsewhere(site, guest, lab.system_disk("elsewhere"))}
+        points["good"] = back_up(site, guest)
         guest.run("echo 1 >/sys/fs/ext4/vda2/trigger_fs_error; sleep 1")
         points["file system"] = back_up(site, guest)
         guest.run(HANG)
@@ -163,21 +194,26 @@ def test_a_good_point_is_proven_from_inside_and_reaches_nobody(trials: Trials, t
 
 def test_several_are_tried_at_once_and_what_was_broken_is_found_in_each(trials: Trials) -> None:
     """One that fails hurts no other."""
-    points = {name: trials.points[name] for name in ("good", "file system", "boot loader")}
-    done = trials.site.run("point", "verify", *points.values(), "--boot", "--timeout", "100", "--json")
-    assert done.status == 1
+    points = {name: trials.points[name] for name in ("good", "elsewhere", "file system", "boot loader")}
+    options = ("--boot", "--timeout", "100", "--at-once", "2", "--json")
+    done = trials.site.run("point", "verify", *points.values(), *options)
+    assert done.status == 1, done.err
     results = {result["point"]: result for result in done.end["results"]}
     failed = {
         name: {check["name"]: check["detail"] for check in results[point]["checks"] if not check["ok"]}
         for name, point in points.items()
     }
-    assert failed["good"] == {}
+    assert failed["good"] == failed["elsewhere"] == {}
+    assert results[points["good"]]["warnings"] == []
+    (fitted,) = results[points["elsewhere"]]["warnings"]
+    assert "no machine pc-i440fx-99.0" in fitted
     assert failed["file system"].keys() == {"file systems"}
     assert "has counted 1 errors" in failed["file system"]["file systems"]
     assert failed["boot loader"].keys() == {"boot"}
     assert "not a bootable disk" in failed["boot loader"]["boot"]
     assert {name: trials.shown(name)["verification"]["ok"] for name in points} == {
         "good": True,
+        "elsewhere": True,
         "file system": False,
         "boot loader": False,
     }
@@ -255,10 +291,12 @@ def test_without_a_trial_all_that_a_point_holds_is_read_and_damage_is_named(tria
     shutil.copytree(trials.site.repository, hurt.repository)
     largest = max((hurt.repository / "packs").rglob("*"), key=lambda path: path.stat().st_size)
     content = bytearray(largest.read_bytes())
-    content[len(content) // 2] ^= 1
+    for at in range(64 * 1024, len(content), 256 * 1024):  # it holds what other points need, too
+        content[at] ^= 1
     largest.write_bytes(content)
     done = hurt.run("point", "verify", trials.points["good"], "--json")
     assert done.status == 1
+    assert [event["step"] for event in done.events if event["type"] == "step"] == ["Verifying vda"]
     assert not checks(done.end["results"][0])["disk vda"]
 
 
