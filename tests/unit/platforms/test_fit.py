@@ -58,11 +58,11 @@ def test_a_processor_that_the_host_has_stays(cpu: str) -> None:
     [("ide", "pc-q35-7.2", "sata"), ("ide", "pc-i440fx-7.2", "ide"), ("usb", "pc", "ide"), ("virtio", "q35", "virtio")],
 )
 def test_a_disk_goes_on_a_controller_that_there_is(bus: str, kind: str, expected: str) -> None:
-    new = machine(disk=f"<disk><target dev='sda' bus='{bus}'/><address type='drive'/></disk>", kind=kind)
+    new = machine(disk=f"<disk><target dev='sda' bus='{bus}'/><address type='pci'/></disk>", kind=kind)
     fit_controllers(new, HOST)
     (target,) = new.xml.iterfind("devices/disk/target")
     assert target.get("bus") == expected
-    assert bool(new.warnings) == (bus != expected) == (new.xml.find("devices/disk/address") is None)
+    assert bool(new.warnings) == (bus != expected) == (new.xml.find("devices/disk/address[@type='pci']") is None)
 
 
 def test_a_machine_of_disks_only_boots_its_first_on_ahci() -> None:

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import libvirt
 
+from holdfast.platforms.libvirt.bus import set_bus
 from holdfast.platforms.libvirt.domain_xml import parse
-from holdfast.platforms.libvirt.rewrite import Rewritten, set_bus
+from holdfast.platforms.libvirt.rewrite import Rewritten
 
 _FAMILIES: Final[Mapping[str, str]] = {"pc-q35-": "q35", "pc-i440fx-": "pc"}
 
@@ -76,7 +77,7 @@ def fit_controllers(new: Rewritten, host: Host) -> None:
         if target is None or not bus or (bus in host.buses and not (bus == "ide" and instead == "sata")):
             continue
         new.warnings.append(f"disk {target.get('dev')} is on {instead}, since a machine here has no {bus}")
-        set_bus(disk, instead)
+        set_bus(new.xml, disk, instead)
 
 
 def _look_at(connection: Any, domain: ET.Element, kind: ET.Element) -> Host | None:

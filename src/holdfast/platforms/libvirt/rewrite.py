@@ -13,6 +13,7 @@ from pathlib import Path
 
 from holdfast.core.errors import DamagedError, UsageError
 from holdfast.core.ports import DiskPlan
+from holdfast.platforms.libvirt.bus import set_bus
 from holdfast.platforms.libvirt.domain_xml import has_qemu_arguments, memory_in_files, parse, places_of, read_disks
 from holdfast.platforms.libvirt.on_backup import make_like_any_other
 
@@ -69,13 +70,6 @@ def rewrite(definition: bytes, places: NewPlaces) -> Rewritten:
     return new
 
 
-def set_bus(disk: ET.Element, bus: str) -> None:
-    """Put a disk on another bus; its address there is libvirt's to choose."""
-    for target in disk.iterfind("target"):
-        target.set("bus", bus)
-    _remove_children(disk, "address")
-
-
 def connect_interfaces(domain: ET.Element, networks: Mapping[str, str]) -> None:
     """Connect network cards elsewhere: `networks` maps networks, bridges or devices of the host to others.
 
@@ -121,7 +115,7 @@ def _disks(new: Rewritten, places: NewPlaces) -> None:
         if disk.name in places.disks:
             give_new_image(element, *places.disks[disk.name], new)
             if bus := places.buses.get(disk.name) or places.buses.get(""):
-                set_bus(element, bus)
+                set_bus(new.xml, element, bus)
         elif disk.is_medium:
             if (source := element.find("source")) is not None:
                 source.set("startupPolicy", "optional")  # the medium may not be on this host
