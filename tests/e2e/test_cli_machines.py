@@ -5,7 +5,6 @@ import re
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -160,18 +159,3 @@ def test_doctor_says_whether_the_hypervisor_answers(protected: Protected) -> Non
     assert checks["hypervisor"]["ok"]
     sick = protected.site.run("doctor", "--json", "--connect", "qemu+unix:///system?socket=/no/such/socket")
     assert sick.status == 8
-
-
-def test_the_image_of_a_physical_disk_becomes_a_machine_that_boots(lab: Lab, tmp_path: Path) -> None:
-    site = Site(home=tmp_path, environment={"HOLDFAST_CONNECT": lab.host.uri})
-    site.create()
-    site.back_up("tower", f"disk={lab.system_disk('tower', image_format='raw')}")
-    command = ["restore", "machine", "tower@latest", "--name", "tower", "--storage", tmp_path, "--start", "--json"]
-    assert site.run(*command).error["code"] == "no-definition"
-    done = site.run(*command, "--memory", "256MiB", "--emulated", "--bus", "virtio")
-    assert done.status in {0, 3}, done.err
-    (result,) = done.end["results"]
-    assert result["seconds_to_agent"] is not None
-    tower = lab.find("tower")
-    assert tower.run("ls /root/payload") == "/root/payload\n"
-    tower.forget()

@@ -10,6 +10,7 @@ SUITES = (
     "tests/property",
     "tests/fault",
     "tests/soak/suite_boot.py",
+    "tests/soak/suite_elsewhere.py",
     "tests/unit/filesystems/test_hostile_images.py",
 )
 

@@ -17,7 +17,7 @@ from typing import Literal
 
 from tests.testbed.domains import MachineSpec, domain_xml
 from tests.testbed.guest import Guest
-from tests.testbed.guest_image import Firmware, GuestImage, build_guest_image, make_system_disk
+from tests.testbed.guest_image import Firmware, GuestImage, Kernel, build_guest_image, make_system_disk
 from tests.testbed.hosts import PrivateHost
 from tests.testbed.savefile import SaveFile
 from tests.testbed.scratch import scratch_directory
@@ -53,11 +53,17 @@ class Lab:
         return path
 
     def system_disk(
-        self, stem: str, *, size_mib: int = 256, firmware: Firmware = "bios", image_format: ImageFormat = "qcow2"
+        self,
+        stem: str,
+        *,
+        size_mib: int = 256,
+        firmware: Firmware = "bios",
+        image_format: ImageFormat = "qcow2",
+        kernel: Kernel = "cloud-amd64",
     ) -> Path:
         """A new disk that boots the small guest by itself."""
         path = self._new_path(stem, image_format)
-        make_system_disk(self.image, path, size_mib=size_mib, firmware=firmware)
+        make_system_disk(build_guest_image(kernel), path, size_mib=size_mib, firmware=firmware)
         return path
 
     def boot(self, name: str, disks: Sequence[Path] = (), *, memory_mib: int = 160, devices: str = "") -> Guest:

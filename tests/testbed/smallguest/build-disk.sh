@@ -5,7 +5,7 @@
 # in their places. The root file system, on the second partition, carries PAYLOAD_MIB (default 16) of random bytes.
 set -euo pipefail
 export PATH=$PATH:/usr/sbin:/sbin LC_ALL=C MTOOLS_SKIP_CHECK=1
-guest=$1 output=$2 size_mib=$3 firmware=$4 command_line="$5 hroot=/dev/vda2"
+guest=$1 output=$2 size_mib=$3 firmware=$4 command_line="$5 hroot=/dev/vda2,/dev/sda2"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 boot_mib=28

@@ -1,16 +1,17 @@
 #!/bin/bash
-# build-initrd.sh DIRECTORY: the small guest from Debian's own parts, into DIRECTORY: bzImage, initrd.cpio, initrd.lz4, root/.
+# build-initrd.sh DIRECTORY KERNEL: the small guest from Debian's own parts, into DIRECTORY: bzImage, initrd.cpio,
+# initrd.lz4, root/. KERNEL is Debian's cloud-amd64, or amd64, which knows AHCI too and takes longer to unpack.
 #
-# Debian's cloud kernel, static busybox and the real QEMU guest agent are downloaded and unpacked, never installed: installing
+# Debian's kernel, static busybox and the real QEMU guest agent are downloaded and unpacked, never installed: installing
 # them would give this machine a new kernel. The result answers the guest agent within four seconds without KVM.
 set -euo pipefail
 export PATH=$PATH:/usr/sbin:/sbin LC_ALL=C
 here=$(dirname "$(realpath "$0")")
-out=$(realpath "$1")
+out=$(realpath "$1") kernel=$2
 work=$out/work root=$out/root unpacked=$out/work/unpacked
 mkdir -p "$work" "$root"
 
-kernel_package() { apt-cache depends --important linux-image-cloud-amd64 2>/dev/null | sed -n 's/.*Depends: \(linux-image-[^ ]*\).*/\1/p' | head -1; }
+kernel_package() { apt-cache depends --important "linux-image-$kernel" 2>/dev/null | sed -n 's/.*Depends: \(linux-image-[^ ]*\).*/\1/p' | head -1; }
 download() { ( cd "$work" && rm -f ./*.deb && apt-get -qq download "$(kernel_package)" busybox-static qemu-guest-agent ) >"$work/apt.log" 2>&1; }
 
 unpack_packages() {
@@ -49,14 +50,16 @@ in_load_order() {   # module files of the named drivers, dependencies first
 }
 
 copy_drivers() {
-  local file
+  local file ata=(ata_piix)
+  [ "$kernel" = cloud-amd64 ] || ata+=(ahci)
   depmod -b "$unpacked" "$version"
-  for file in $(in_load_order virtio_pci virtio_blk virtio_console virtio_net virtio_scsi sd_mod); do
+  for file in $(in_load_order virtio_pci virtio_blk virtio_console virtio_net virtio_scsi sd_mod ext4 "${ata[@]}"); do
     strip --strip-debug -o "$root/lib/modules/$(basename "$file")" "$file"
   done
-  in_load_order virtio_pci virtio_blk virtio_console | xargs -n1 basename >"$root/lib/modules/core"
+  in_load_order virtio_pci virtio_blk virtio_console ext4 | xargs -n1 basename >"$root/lib/modules/core"
   in_load_order virtio_net | xargs -n1 basename >"$root/lib/modules/net"
   in_load_order virtio_scsi sd_mod | xargs -n1 basename >"$root/lib/modules/scsi"
+  in_load_order "${ata[@]}" sd_mod | xargs -n1 basename >"$root/lib/modules/ata"
 }
 
 unpack_packages
