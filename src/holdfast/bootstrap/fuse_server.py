@@ -20,6 +20,7 @@ import msgspec
 from holdfast.bootstrap.file_serving import FuseOrder
 from holdfast.bootstrap.handover import decode
 from holdfast.bootstrap.memory import forbid_core_dumps
+from holdfast.bootstrap.wiring import foreign_reader
 from holdfast.core.errors import HoldfastError, NotFoundError, RefusedError
 from holdfast.core.progress import Silence
 from holdfast.filesystems import Entry, Wanted
@@ -116,7 +117,7 @@ def main() -> None:
     notes = Notes(Silence())
     try:
         taken = decode(order.handed)
-        wanted = Wanted(volume=order.volume, keys=order.keys)
+        wanted = Wanted(volume=order.volume, keys=order.keys, foreign=foreign_reader(notes.step))
         with browsing(taken.repository, taken.point, taken.disks, wanted, notes) as browser:
             mfusepy.FUSE(
                 Files(browser, conversation, notes),

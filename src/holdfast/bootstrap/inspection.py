@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from holdfast.bootstrap.settings import StorageSettings
-from holdfast.bootstrap.wiring import connect, open_storage
+from holdfast.bootstrap.wiring import connect, foreign_reader, open_storage
 from holdfast.core.errors import FailedError, FullError, NotFoundError
 from holdfast.jobs.doctor import Probe, require_version
 from holdfast.platforms.files.publishing import sync_directory
@@ -39,6 +39,7 @@ def probes(connection: str | None, storage: StorageSettings | None) -> Iterator[
         yield Probe(name=program, needed=f">= {_QEMU}", look=partial(_program, program))
     yield Probe(name="nbdkit", needed=f">= {_NBDKIT}, for mounts", look=_nbdkit)
     yield Probe(name="python seccomp", needed="python3-seccomp, to look into disks", look=_seccomp)
+    yield Probe(name="libguestfs", needed="not needed; reads further kinds of file systems", look=_guestfs)
     yield Probe(name="fuse", needed="fuse3 and /dev/fuse, for mounts of files", look=_fuse)
     yield Probe(name="kvm", needed="not needed; guests run faster with it", look=_kvm)
     if connection is not None:
@@ -73,6 +74,11 @@ def _nbd_binding() -> str:
 def _seccomp() -> str:
     _import("seccomp", "python3-seccomp")
     return "installed"
+
+
+def _guestfs() -> str:
+    lacking = foreign_reader(lambda _: None).lacking
+    return f"missing; {lacking}" if lacking else "installed"
 
 
 def _import(module: str, package: str) -> ModuleType:

@@ -25,6 +25,7 @@ from holdfast.bootstrap.file_serving import USER, WebdavOrder
 from holdfast.bootstrap.handover import decode
 from holdfast.bootstrap.memory import forbid_core_dumps
 from holdfast.bootstrap.webdav_files import PointProvider, ReadingOnly
+from holdfast.bootstrap.wiring import foreign_reader
 from holdfast.core.errors import FailedError, HoldfastError
 from holdfast.core.progress import Silence
 from holdfast.filesystems import Wanted
@@ -91,7 +92,7 @@ def main() -> None:
     notes = Notes(Silence())
     try:
         taken = decode(order.handed)
-        wanted = Wanted(volume=order.volume, keys=order.keys)
+        wanted = Wanted(volume=order.volume, keys=order.keys, foreign=foreign_reader(notes.step))
         with browsing(taken.repository, taken.point, taken.disks, wanted, notes) as browser:
             server = HandedServer(socket.socket(fileno=sys.stdin.fileno()), application(browser, order.password))
             if order.certificates is not None:

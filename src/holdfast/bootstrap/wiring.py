@@ -23,6 +23,7 @@ from holdfast.bootstrap.remembered import remembering
 from holdfast.bootstrap.settings import RepositorySettings, StorageSettings
 from holdfast.core.appliance import Appliance
 from holdfast.core.errors import HoldfastError, NotFoundError
+from holdfast.core.foreign import ForeignReader
 from holdfast.core.ports import Capture, TargetDisk
 from holdfast.core.progress import Progress
 from holdfast.core.trial import TrialPlatform
@@ -181,6 +182,13 @@ def target_device(path: Path, size_bytes: int) -> TargetDisk:
     from holdfast.platforms.image import target_device
 
     return target_device(path, size_bytes)
+
+
+def foreign_reader(tell: Callable[[str], None]) -> ForeignReader:
+    """What reads file systems that are not read here; `tell` is told of each volume that it begins with."""
+    from holdfast.platforms.guestfs import GuestfsReader
+
+    return GuestfsReader(tell)
 
 
 def appliance(path: Path, definition: bytes, name: str, sizes: Mapping[str, int]) -> AbstractContextManager[Appliance]:

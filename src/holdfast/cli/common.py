@@ -54,6 +54,11 @@ class Common:
         """Tell the user on stderr, beside whatever the command prints."""
         click.echo(json.dumps({"warning": text}) if self.json else f"warning: {text}", err=True)
 
+    def note(self, text: str) -> None:
+        """Tell a person on stderr what takes long; programs are not told."""
+        if not self.json:
+            click.echo(text, err=True)
+
     def naming(self, url: str) -> "Common":
         """The same, for the repository at `url`."""
         return replace(self, options=replace(self.options, repository=url))

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from holdfast.bootstrap.wiring import open_for_reading
+from holdfast.bootstrap.wiring import foreign_reader, open_for_reading
 from holdfast.cli.common import Command, Common, Group
 from holdfast.cli.lazy import Stub
 from holdfast.cli.output import local_text, print_json, print_table, size_text
@@ -64,9 +64,10 @@ def volume_options(command: _Decorated) -> _Decorated:
     return volume(keys(command))
 
 
-def wanted_volumes(said: Mapping[str, Any]) -> Wanted:
+def wanted_volumes(common: Common, said: Mapping[str, Any]) -> Wanted:
     """What those options said. Raises UsageError, and as reading a file does."""
-    return Wanted(volume=said["volume"], keys=volume_keys(said["volume_key"]))
+    keys = volume_keys(said["volume_key"])
+    return Wanted(volume=said["volume"], keys=keys, foreign=foreign_reader(common.note))
 
 
 @contextmanager
@@ -87,7 +88,7 @@ def look(common: Common, reference: FileReference, wanted: Wanted) -> Iterator[I
 def ls(context: click.Context, /, reference: str, **said: Any) -> None:
     """List a directory of a restore point, or one file."""
     common = Common.of(context)
-    wanted_file, wanted = parse_file(reference), wanted_volumes(said)
+    wanted_file, wanted = parse_file(reference), wanted_volumes(common, said)
     with look(common, wanted_file, wanted) as inspection:
         found = [FileInfo.of(entry) for entry in listed(inspection, wanted_file.path)]
     if common.json:
@@ -103,7 +104,7 @@ def ls(context: click.Context, /, reference: str, **said: Any) -> None:
 def cat(context: click.Context, /, reference: str, **said: Any) -> None:
     """Write a file of a restore point to stdout."""
     common = Common.of(context)
-    wanted_file, wanted = parse_file(reference), wanted_volumes(said)
+    wanted_file, wanted = parse_file(reference), wanted_volumes(common, said)
     if common.json:
         raise UsageError("a file's bytes are not JSON", hint="leave --json out", code="no-json")
     with look(common, wanted_file, wanted) as inspection:
@@ -124,7 +125,7 @@ def volumes(context: click.Context, /, reference: str, **said: Any) -> None:
     What is in them, where the guest has them, and what cannot be read and why.
     """
     common = Common.of(context)
-    with look(common, parse_file(reference), wanted_volumes(said)) as inspection:
+    with look(common, parse_file(reference), wanted_volumes(common, said)) as inspection:
         found = inspection.opened.volumes
     if common.json:
         print_json([_volume_shape(each) for each in found])
@@ -170,6 +171,7 @@ def _volume_shape(volume: VolumeFound) -> dict[str, Any]:
         "mounted_at": volume.mounted_at,
         "reason": volume.reason or None,
         "doubt": volume.doubt,
+        "reader": volume.reader,
     }
 
 

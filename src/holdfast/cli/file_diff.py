@@ -32,7 +32,7 @@ def diff(context: click.Context, /, before: str, after: str, **said: Any) -> Non
     walked. `method` says which.
     """
     common = Common.of(context)
-    old, newer, wanted = parse_file(before), parse_reference(after), wanted_volumes(said)
+    old, newer, wanted = parse_file(before), parse_reference(after), wanted_volumes(common, said)
     with open_for_reading(common.repository(), common.warn) as repository:
         points = choose_point(repository, old.point), choose_point(repository, newer)
         found = compare_files(repository, *points, old.path, wanted)

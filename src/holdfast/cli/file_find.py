@@ -33,7 +33,8 @@ def find(context: click.Context, /, where: str, pattern: str, **said: Any) -> No
     a point all points of MACHINE are looked into, and :/PATH means all machines: then each version of a file is shown
     once, with the points that hold it.
     """
-    common, wanted = Common.of(context), wanted_volumes(said)
+    common = Common.of(context)
+    wanted = wanted_volumes(common, said)
     match parse_anywhere(where):
         case FileReference() as reference:
             _find_in_one(common, reference, pattern, wanted)

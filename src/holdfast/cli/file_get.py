@@ -49,7 +49,7 @@ def get(context: click.Context, /, reference: str, **said: Any) -> int:
     """
     common = Common.of(context)
     with stream(common) as run:
-        wanted_file, wanted = parse_file(reference), wanted_volumes(said)
+        wanted_file, wanted = parse_file(reference), wanted_volumes(common, said)
         if (said["output"] is None) == (said["into"] is None):
             raise UsageError("files go to one place", hint="give --output PATH or --into MACHINE:/DIR")
         with ExitStack() as stack:

@@ -60,7 +60,7 @@ def create_webdav_mount(common: Common, reference: str, said: Mapping[str, Any])
 
 @contextmanager
 def _files(common: Common, reference: str, said: Mapping[str, Any]) -> Iterator[FilesOfPoint]:
-    wanted, volumes, settings = parse_reference(reference), wanted_volumes(said), common.repository()
+    wanted, volumes, settings = parse_reference(reference), wanted_volumes(common, said), common.repository()
     with open_for_reading(settings, common.warn) as repository:
         point = choose_point(repository, wanted)
         yield FilesOfPoint(settings=settings, repository=repository, point=point, wanted=volumes)

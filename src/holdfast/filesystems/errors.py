@@ -11,3 +11,12 @@ class UnsupportedError(Exception):
 
 class MissingError(Exception):
     """There is no such path in the image."""
+
+
+class ForeignKindError(UnsupportedError):
+    """An image is of a kind, or has a feature, that is not read here but by Linux, which calls the kind `kind`."""
+
+    def __init__(self, message: str, kind: str, uuid: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.uuid = uuid

@@ -14,12 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from types import TracebackType
-from typing import Final, Protocol, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 import msgspec
 
 from holdfast.core.errors import FailedError, HoldfastError, NotFoundError, RefusedError
+from holdfast.core.foreign import Blocks, ForeignAnswer, ForeignReader
 from holdfast.filesystems import wire
+from holdfast.filesystems.foreign_volumes import ForeignVolumes
 
 NOT_READABLE: Final = "not-readable-here"
 BROKEN: Final = "broken-file-system"
@@ -32,20 +34,11 @@ _LARGEST_NEED: Final = 16 * 1024 * 1024
 _A = TypeVar("_A", bound=wire.Answer)
 
 
-class Device(Protocol):
-    """A disk."""
-
-    @property
-    def size_bytes(self) -> int:
-        """Exact size."""
-
-    def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill the buffer. Raises HoldfastError."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """What to look at: all volumes or one, and keys for those that are encrypted.
+
+    What is of a kind that is not read here is left to `foreign`.
 
     For `thinking_s` seconds may the reader compute for one answer; the time it waits for bytes does not count.
     """
@@ -53,17 +46,19 @@ class Wanted:
     volume: str | None = None
     thinking_s: float = 60.0
     keys: Mapping[str, bytes] = field(default_factory=dict)
+    foreign: ForeignReader | None = None
 
 
 class Inspection:
     """A look into some disks. A context manager; safe to use from many threads, which wait for each other."""
 
-    def __init__(self, devices: Mapping[str, Device], wanted: Wanted, where: str) -> None:
+    def __init__(self, devices: Mapping[str, Blocks], wanted: Wanted, where: str) -> None:
         """Start the reader and open the disks. `where` names them in errors. Raises FailedError, NotFoundError."""
         self.devices = list(devices.values())
         self._where = where
         self._thinking_s = wanted.thinking_s
         self._turn = Lock()
+        self._foreign = ForeignVolumes(self.devices, wanted.foreign)
         self._child, end = _start()
         self._channel = wire.Channel(end)
         self._end = end
@@ -71,7 +66,9 @@ class Inspection:
         try:
             self._await_sandbox(b"keys" if wanted.keys else b"none")
             sizes = [wire.DiskSize(name, device.size_bytes) for name, device in devices.items()]
-            self.opened = self._ask(wire.Open(sizes, dict(wanted.keys), wanted.volume), wire.Opened)
+            self.opened = self._ask(
+                wire.Open(sizes, dict(wanted.keys), wanted.volume, self._foreign.lacking), wire.Opened
+            )
         except BaseException:
             self.close()
             raise
@@ -151,6 +148,7 @@ class Inspection:
 
     def close(self) -> None:
         """End the reader. May be called twice."""
+        self._foreign.close()
         self._end.close()
         if self._child.poll() is None:
             self._child.kill()
@@ -191,6 +189,9 @@ class Inspection:
                 raise self._too_long(f"it has computed for {self._thinking_s:.0f} s")
             answer: wire.Answer = msgspec.msgpack.decode(self._channel.receive(), type=wire.Answer)
             thinking -= time.monotonic() - began
+            if isinstance(answer, wire.NeedForeign):
+                self._channel.send(msgspec.msgpack.encode(self._asked_elsewhere(answer)))
+                continue
             if not isinstance(answer, wire.Need):
                 return answer
             wanted += answer.length
@@ -198,6 +199,14 @@ class Inspection:
                 self.close()
                 raise self._too_long(f"it has read {wanted >> 30} GiB")
             self._channel.send(self._fetched(answer))
+
+    def _asked_elsewhere(self, need: wire.NeedForeign) -> ForeignAnswer:
+        """What somebody else says; or that nobody does: then the user is told our reason."""
+        try:
+            return self._foreign.answer(need)
+        except HoldfastError as error:
+            self._trouble = error
+            return ForeignAnswer(reason="unsupported", message=error.message)
 
     def _fetched(self, need: wire.Need) -> bytes:
         """The bytes, or none: then the reader fails, and the user is told our reason."""

@@ -16,16 +16,20 @@ from typing import Final
 import msgspec
 
 from holdfast.core.extents import Extent, intersect, normalise
+from holdfast.core.foreign import ForeignAnswer, ForeignQuestion
 from holdfast.filesystems import luks, sandbox, wire
 from holdfast.filesystems.contents import Kind
-from holdfast.filesystems.errors import BrokenError, MissingError, UnsupportedError
+from holdfast.filesystems.errors import BrokenError, ForeignKindError, MissingError, UnsupportedError
+from holdfast.filesystems.foreign import AskForeign, Foreign
 from holdfast.filesystems.source import Disk
+from holdfast.filesystems.source import Place as DiskPlace
 from holdfast.filesystems.tree import Place, Tree, compose, files_of
-from holdfast.filesystems.volumes import Volume, find_volumes, told
+from holdfast.filesystems.volumes import Elsewhere, Volume, find_volumes, told
 
 _REASONS: Final[dict[type[Exception], wire.Reason]] = {
     MissingError: "missing",
     UnsupportedError: "unsupported",
+    ForeignKindError: "unsupported",
     MemoryError: "too-large",
 }
 
@@ -33,10 +37,11 @@ _CODECS: Final = ("ascii", "cp437", "latin-1", "unicode-escape", "utf-8", "utf-1
 
 
 class Reader:
-    """The answers. `need` fetches bytes of a disk."""
+    """The answers. `need` fetches bytes of a disk, `ask_foreign` what is not read here."""
 
-    def __init__(self, need: Callable[[int, int, int], bytes]) -> None:
+    def __init__(self, need: Callable[[int, int, int], bytes], ask_foreign: AskForeign) -> None:
         self._need = need
+        self._ask_foreign = ask_foreign
         self._tree: Tree | Exception = MissingError("nothing is open")
         self._runs = lru_cache(16)(self._read_runs)
         self._inodes: list[wire.Inode] | None = None
@@ -70,7 +75,9 @@ class Reader:
 
     def _open(self, question: wire.Open) -> wire.Opened:
         disks = {each.name: Disk(number, each.size, self._need) for number, each in enumerate(question.disks)}
-        volumes = find_volumes(disks, question.keys)
+        lacking = question.lacking
+        elsewhere = None if lacking is None else Elsewhere(ask=self._ask_foreign, lacking=lacking)
+        volumes = find_volumes(disks, question.keys, elsewhere)
         try:
             self._tree = compose(volumes, question.volume)
         except (MissingError, UnsupportedError) as error:  # the volumes can be told all the same
@@ -187,6 +194,7 @@ def _described(volume: Volume, mounted_at: list[str]) -> wire.VolumeFound:
         mounted_at=mounted_at,
         reason=volume.reason,
         doubt=files.doubt if files else None,
+        reader=None if files is None else "libguestfs" if isinstance(files, Foreign) else "holdfast",
     )
 
 
@@ -248,7 +256,12 @@ def main() -> None:
             raise BrokenError(f"bytes {offset} to {offset + length} of disk {disk} cannot be read from the repository")
         return got
 
-    reader = Reader(need)
+    def ask_foreign(volume: str, kind: str, places: list[DiskPlace], question: ForeignQuestion) -> ForeignAnswer:
+        asked = wire.NeedForeign(volume, kind, [(disk, offset, length) for disk, offset, length in places], question)
+        channel.send(msgspec.msgpack.encode(asked))
+        return msgspec.msgpack.decode(channel.receive(), type=ForeignAnswer)
+
+    reader = Reader(need, ask_foreign)
     channel.send(b"ready")
     for question in _questions(channel):
         channel.send(reader.answer(question))

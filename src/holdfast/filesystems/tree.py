@@ -12,6 +12,7 @@ from typing import Final
 
 from holdfast.filesystems.contents import Attributes, FileSystem, Kind, Named, Node
 from holdfast.filesystems.errors import BrokenError, MissingError, UnsupportedError
+from holdfast.filesystems.foreign import Foreign
 from holdfast.filesystems.volumes import Volume, told
 
 _MOST_LINKS: Final = 40
@@ -140,7 +141,8 @@ def compose(volumes: Sequence[Volume], only: str | None) -> Tree:
     if not readable:
         told_of = [f"{volume.name}: {volume.reason}" for volume in volumes]
         raise UnsupportedError(f"no volume of it can be read here: {'; '.join(told_of) or 'there are none'}")
-    roots = [(volume, text) for volume in readable if (text := _fstab(volume)) is not None]
+    quick = [volume for volume in readable if not isinstance(volume.files, Foreign)]
+    roots = [(volume, text) for volume in quick or readable if (text := _fstab(volume)) is not None]
     if len(roots) == 1:
         return Tree(_by_fstab(*roots[0], volumes))
     if len(readable) == 1 and not roots:

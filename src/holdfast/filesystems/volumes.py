@@ -11,7 +11,8 @@ from typing import Final
 
 from holdfast.filesystems.arrays import Array, Member, arrays, member
 from holdfast.filesystems.contents import FileSystem
-from holdfast.filesystems.errors import UnsupportedError
+from holdfast.filesystems.errors import ForeignKindError, UnsupportedError
+from holdfast.filesystems.foreign import AskForeign, Foreign
 from holdfast.filesystems.known import open_file_system
 from holdfast.filesystems.luks import is_luks, unlocked, uuid_of
 from holdfast.filesystems.lvm import PhysicalVolume, logical_volumes, physical_volume
@@ -37,9 +38,19 @@ class Volume:
     reason: str = ""
 
 
-def find_volumes(disks: Mapping[str, Source], keys: Mapping[str, bytes]) -> list[Volume]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """Who is asked about what is not read here, and what is `lacking` for that, if anything."""
+
+    ask: AskForeign
+    lacking: str = ""
+
+
+def find_volumes(
+    disks: Mapping[str, Source], keys: Mapping[str, bytes], elsewhere: Elsewhere | None = None
+) -> list[Volume]:
     """All of them. `keys` opens encrypted ones, by name; "" is tried where none fits."""
-    return list(_Finder(keys).find(disks))
+    return list(_Finder(keys, elsewhere).find(disks))
 
 
 @dataclass(slots=True)
@@ -47,6 +58,7 @@ class _Finder:
     """One search."""
 
     keys: Mapping[str, bytes]
+    elsewhere: Elsewhere | None
     members: list[Member] = field(default_factory=list)
     physical: list[PhysicalVolume] = field(default_factory=list)
 
@@ -96,11 +108,21 @@ class _Finder:
             volume, source = self._opened(volume, volume.source)
             if self._is_part(source):
                 return
-            files = open_file_system(source)
+            files = self._files(volume.name, source)
         except Exception as error:  # noqa: BLE001 - likewise
             yield replace(volume, reason=told(error))
         else:
             yield replace(volume, files=files, reason="" if files else "no file system that is known here")
+
+    def _files(self, name: str, source: Source) -> FileSystem | None:
+        try:
+            return open_file_system(source)
+        except ForeignKindError as error:
+            if self.elsewhere is None:
+                raise
+            if self.elsewhere.lacking:
+                raise UnsupportedError(f"{error}; {self.elsewhere.lacking}") from error
+            return Foreign(name, error, source, self.elsewhere.ask)
 
     def _opened(self, volume: Volume, source: Source) -> tuple[Volume, Source]:
         """What is inside, if it is encrypted. Raises UnsupportedError without its key."""

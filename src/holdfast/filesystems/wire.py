@@ -2,6 +2,7 @@
 
     program -> reader   a question
     reader -> program   "I need bytes of a disk", any number of times; the program answers with bytes
+    reader -> program   "I need to know of a file that I cannot read"; the program answers what somebody else says of it
     reader -> program   the answer, or why there is none
 
 Both sides refuse what is longer than agreed or not of the agreed form: the reader may have been taken over by what it
@@ -14,6 +15,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from holdfast.core.foreign import ForeignQuestion
 from holdfast.filesystems.contents import Kind
 
 LARGEST_MESSAGE: Final = 24 * 1024 * 1024
@@ -32,11 +34,15 @@ class DiskSize(msgspec.Struct, frozen=True):
 
 
 class Open(msgspec.Struct, frozen=True, tag=True):
-    """Look into these disks. `keys` open encrypted volumes; `volume` alone is wanted, or the guest's tree."""
+    """Look into these disks. `keys` open encrypted volumes; `volume` alone is wanted, or the guest's tree.
+
+    `lacking` is why nobody else reads what cannot be read here; None if nobody is to be asked.
+    """
 
     disks: list[DiskSize]
     keys: dict[str, bytes]
     volume: str | None
+    lacking: str | None = None
 
 
 class List(msgspec.Struct, frozen=True, tag=True):
@@ -97,6 +103,7 @@ class VolumeFound(msgspec.Struct, frozen=True, kw_only=True):
     mounted_at: list[str]
     reason: str
     doubt: str | None
+    reader: Literal["holdfast", "libguestfs"] | None
 
 
 class Opened(msgspec.Struct, frozen=True, tag=True):
@@ -192,7 +199,16 @@ class Need(msgspec.Struct, frozen=True, tag=True):
     length: int
 
 
-Answer = Opened | Listing | Entry | Placed | Bytes | Extended | Inodes | Failed | Need
+class NeedForeign(msgspec.Struct, frozen=True, tag=True):
+    """An answer about a volume that lies in these places of the disks, (disk, offset, length), and is of this kind."""
+
+    volume: str
+    kind: str
+    places: list[tuple[int, int, int]]
+    question: ForeignQuestion
+
+
+Answer = Opened | Listing | Entry | Placed | Bytes | Extended | Inodes | Failed | Need | NeedForeign
 
 
 class Channel:

@@ -74,7 +74,7 @@ def doubts(point: RestorePoint, inspection: Inspection) -> Iterator[str]:
             continue
         if volume.doubt is not None:
             yield f"point {point.id}, volume {volume.name}: {volume.doubt}"
-        elif volume.file_system in _SAY_NOTHING and point.consistency == "crash":
+        elif (volume.file_system in _SAY_NOTHING or volume.reader == "libguestfs") and point.consistency == "crash":
             yield f"point {point.id}, volume {volume.name}: {_UNASKED}"
 
 
