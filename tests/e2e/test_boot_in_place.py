@@ -1,12 +1,18 @@
 """A real guest that is booted from backup in its own place: it can have its disks back, or go on with the new ones."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import libvirt
 import pytest
 
+from holdfast.core.boot import BootPlan, Origin
+from holdfast.core.errors import HoldfastError
+from holdfast.core.ports import DiskPlan, MachinePlan
 from holdfast.platforms.files.qcow2 import read_qcow2
+from holdfast.platforms.libvirt import connect
+from holdfast.platforms.libvirt.hypervisor import LibvirtHost
 from tests.e2e.booting import MIB, Boots, booting
 from tests.e2e.command import Finished
 from tests.e2e.protected import shut_down, switch_on
@@ -66,6 +72,10 @@ def test_a_machine_that_is_booted_in_its_own_place_gets_its_disks_back_if_it_is_
     assert boots.mounts() == []
     switch_on(guest)
     assert guest.run("cat /state") == "new\n"
+    done = boots.site.run("backup", guest.name, "--json")
+    assert done.status == 0, done.err
+    assert done.end["results"][0]["capture"] == "incremental"
+    assert boots.site.run("point", "verify", f"{guest.name}@latest").status == 0
 
 
 def test_nothing_is_changed_if_it_cannot_be_started(boots: Boots, guest: Guest, tmp_path: Path) -> None:
@@ -105,3 +115,43 @@ def test_a_machine_that_is_booted_in_its_own_place_and_moved_home_goes_on_as_its
     assert backup["read_bytes"] < 12 * MIB
     assert guest.run("cat /state") == "old\n"
     assert backup["warnings"] == []
+
+
+def plan_of(guest: Guest, place: Path) -> BootPlan:
+    """To run it over nobody's server."""
+    machine = MachinePlan(
+        name=guest.name,
+        definition=b"",
+        nvram=None,
+        disks=[DiskPlan(name="vda", size_bytes=64 * MIB, format="qcow2")],
+        storage={"": place},
+        networks={},
+    )
+    origin = Origin(
+        repository="/srv/backup",
+        point="0123456789abcdef",
+        machine=guest.name,
+        born_at=datetime.now(UTC),
+        socket=place / "nobody.nbd",
+    )
+    return BootPlan(identity=guest.domain.UUIDString(), machine=machine, origin=origin, owner="01234567", holes={})
+
+
+def start_late(platform: LibvirtHost, guest: Guest, place: Path) -> None:
+    """In its own place; but somebody is faster."""
+    with platform.stand_in(plan_of(guest, place)) as machine:
+        switch_on(guest)
+        machine.prepare()
+        machine.start()
+
+
+def test_a_machine_that_somebody_starts_meanwhile_goes_on_with_its_own_disks(
+    boots: Boots, guest: Guest, tmp_path: Path
+) -> None:
+    before = definition(guest)
+    with connect(boots.lab.host.uri) as platform, pytest.raises(HoldfastError, match="running"):
+        start_late(platform, guest, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert guest.domain.isActive()
+    assert guest.run("cat /state") == "new\n"
+    assert definition(guest) == before

@@ -151,6 +151,7 @@ def remove(context: click.Context, wanted: Sequence[str], uri: str | None, yes: 
     """Stop serving, by the beginnings of the mounts' ids. Clients lose their connection, an overlay its writes.
 
     A machine that runs from the mount is destroyed, with all it has written, and its definition and disks are removed.
+    One that was booted in its own place gets back the disks that it had.
     """
     common, base = Common.of(context), find_run_directory(os.environ)
     mounts = served(base)

@@ -15,11 +15,14 @@ from holdfast.platforms.libvirt.booted import find_booted
 from holdfast.platforms.libvirt.domain_xml import parse
 from holdfast.platforms.libvirt.on_backup import (
     checkpoint_of,
+    former_disks,
     like_any_other,
     overlays_of,
     read_origin,
+    remember,
     run_from_backup,
     unfinished,
+    without_stand_ins,
 )
 from holdfast.platforms.libvirt.rewrite import NewPlaces, rewrite
 
@@ -30,6 +33,8 @@ PLAIN = """<domain type="kvm"><name>web</name><uuid>11111111-1111-1111-1111-1111
 <disk type="file"><driver name="qemu" type="raw" copy_on_read="on"/><source file="/vm/shared"/>
 <target dev="vdb"/></disk>
 </devices></domain>"""
+VOLUME = """<disk type="volume"><driver name="qemu" type="raw"/><source pool="vm" volume="web"/>
+<target dev="vda"/></disk>"""
 ORIGIN = Origin(
     repository="/srv/backup & more",
     point="0123456789abcdef",
@@ -44,6 +49,53 @@ def on_backup() -> str:
     domain = parse(PLAIN)
     run_from_backup(domain, "22222222-2222-2222-2222-222222222222", ORIGIN, "holdfast-0a-1", OVERLAYS)
     return ET.tostring(domain, encoding="unicode")
+
+
+def in_place() -> str:
+    """Where web-vda.qcow2 stands in for a volume."""
+    domain = parse(on_backup())
+    remember(domain, [ET.fromstring(VOLUME)])
+    return ET.tostring(domain, encoding="unicode")
+
+
+def disks_of(definition: str) -> list[tuple[str, dict[str, str]]]:
+    devices = parse(definition).findall("devices/disk")
+    return [(each.find("target").get("dev"), each.find("source").attrib) for each in devices]  # type: ignore[union-attr,misc]
+
+
+def test_a_machine_gets_its_disks_back_in_their_places() -> None:
+    assert former_disks(parse(in_place())) == ["web"]
+    assert disks_of(without_stand_ins(in_place())) == [
+        ("vda", {"pool": "vm", "volume": "web"}),
+        ("vdb", {"file": "/vm/shared"}),
+    ]
+
+
+def test_a_machine_gets_a_disk_back_though_its_stand_in_was_attached_elsewhere() -> None:
+    domain = parse(in_place())
+    target = domain.find("devices/disk/target")
+    assert target is not None
+    target.set("dev", "sda")
+    moved = ET.tostring(domain, encoding="unicode")
+    assert disks_of(without_stand_ins(moved)) == disks_of(without_stand_ins(in_place()))
+
+
+def test_a_machine_gets_a_disk_back_though_its_stand_in_was_taken_out() -> None:
+    domain = parse(in_place())
+    devices = domain.find("devices")
+    assert devices is not None
+    devices.remove(devices.findall("disk")[0])
+    taken_out = ET.tostring(domain, encoding="unicode")
+    assert sorted(disks_of(without_stand_ins(taken_out)), key=str) == [
+        ("vda", {"pool": "vm", "volume": "web"}),
+        ("vdb", {"file": "/vm/shared"}),
+    ]
+
+
+def test_a_copy_of_a_machine_that_runs_in_its_own_place_never_gets_the_disks_of_its_original() -> None:
+    copy = in_place().replace("22222222-2222-2222-2222-222222222222", "33333333-3333-3333-3333-333333333333", 1)
+    assert former_disks(parse(copy)) == []
+    assert ("vda", {"file": "/vm/web-vda.qcow2"}) in disks_of(without_stand_ins(copy))
 
 
 def test_the_definition_carries_all_that_is_needed_to_serve_the_machine_elsewhere() -> None:

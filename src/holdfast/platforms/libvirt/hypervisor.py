@@ -129,6 +129,7 @@ class LibvirtHost:
     @contextmanager
     def stand_in(self, plan: BootPlan) -> Iterator[BootingMachine]:
         """Prepare a domain that is there to run from backup."""
+        refuse_distant(self._uri)
         domain = self._look_up(plan.identity)
         with sole_turn(domain.name(), plan.identity), stand_in(self._connection, domain, plan) as machine:
             yield machine

@@ -73,15 +73,18 @@ def overlays_of(domain: ET.Element) -> dict[str, Path]:
 
 
 def remember(domain: ET.Element, former: Sequence[ET.Element]) -> None:
-    """Keep those parts of a definition, `disk` and `nvram`, that others stand in for."""
+    """Keep those parts of a definition, `disk` and `nvram`, that others stand in for.
+
+    They are this machine's: a copy of it takes its metadata along, and must never get them.
+    """
     element = domain.find(f"metadata/{_ORIGIN}")
     assert element is not None, "it runs from backup"
-    ET.SubElement(element, _FORMER).extend(former)
+    ET.SubElement(element, _FORMER, {"of": domain.findtext("uuid", "")}).extend(former)
 
 
 def former_disks(domain: ET.Element) -> list[str]:
     """Where the disks are for which others stand in: files, devices or names of volumes."""
-    sources = domain.iterfind(f"metadata/{_ORIGIN}/{_FORMER}/disk/source")
+    sources = _former(domain, "disk/source")
     keys = ("file", "dev", "volume", "name")
     return [next((source.attrib[key] for key in keys if key in source.attrib), "") for source in sources]
 
@@ -89,16 +92,19 @@ def former_disks(domain: ET.Element) -> list[str]:
 def without_stand_ins(definition: str) -> str:
     """A definition with what it had before others stood in for it; what else has been changed since stays."""
     domain = parse(definition)
-    former = {_target(disk): disk for disk in domain.iterfind(f"metadata/{_ORIGIN}/{_FORMER}/disk")}
-    nvram = domain.find(f"metadata/{_ORIGIN}/{_FORMER}/nvram")
     devices, firmware = domain.find("devices"), domain.find("os")
     assert devices is not None
+    former = {_target(disk): disk for disk in _former(domain, "disk")}
+    disk_of = {str(overlay): disk for disk, overlay in overlays_of(domain).items()}
     for at, element in enumerate(devices):
         if element.tag == "disk":
-            devices[at] = former.get(_target(element), element)
-    if nvram is not None and firmware is not None:
-        _remove(firmware, "nvram")
-        firmware.append(nvram)
+            name = disk_of.get(_file(element), _target(element))  # one that was put elsewhere is one of them still
+            devices[at] = former.pop(name, element)
+    devices.extend(former.values())  # whose stand-ins were taken out
+    for nvram in _former(domain, "nvram"):
+        if firmware is not None:
+            _remove(firmware, "nvram")
+            firmware.append(nvram)
     make_like_any_other(domain)
     return ET.tostring(domain, encoding="unicode")
 
@@ -164,6 +170,16 @@ def _stand_on(disk: ET.Element, origin: Origin) -> dict[str, str]:
     driver.attrib.update(_POLICIES)
     disk.append(served_below(_target(disk), origin.socket))
     return had
+
+
+def _former(domain: ET.Element, path: str) -> list[ET.Element]:
+    """What a machine had before it was booted in its own place; nothing of another's."""
+    return domain.findall(f"metadata/{_ORIGIN}/{_FORMER}[@of='{domain.findtext('uuid')}']/{path}")
+
+
+def _file(disk: ET.Element) -> str:
+    source = disk.find("source")
+    return "" if source is None else source.get("file", "")
 
 
 def _target(disk: ET.Element) -> str:

@@ -41,8 +41,8 @@ def stand_in(connection: Any, domain: Any, plan: BootPlan) -> Iterator[LibvirtBo
 
     def take_back(made: Any) -> None:
         with asking(f"give {domain.name()} its disks back"):
-            if made.isActive():
-                made.destroy()
+            if made.isActive() and read_origin(parse(made.XMLDesc())) is not None:
+                made.destroy()  # not one that somebody started with its own disks meanwhile
             made.connect().defineXML(before)
         Checkpoints(made, [], plan.owner).forget(blueprint.checkpoint)
 
@@ -103,4 +103,7 @@ def _replace_disks(drawn: Rewritten, plan: BootPlan, overlays: dict[str, Path]) 
             )
         yield deepcopy(element)
         give_new_image(element, disk, overlays[disk.name], drawn)
-    drawn.warnings += [f"disk {name} is not part of the point and stays as it is" for name in elements]
+    drawn.warnings += [
+        f"disk {name} is not part of the point: {plan.machine.name} goes on writing onto the one that it has"
+        for name in elements
+    ]
