@@ -40,8 +40,11 @@ _DIGEST_BYTES: Final = 16
 _ID_WORDS: Final = 4
 BLOCK: Final = 64
 _ASKED_AT_ONCE: Final = 4096
-_PACKS_KEPT: Final = 4096
-"""Packs that were asked for are asked for again: what is counted out of their tables need not be counted twice."""
+_KEPT_COST: Final = 1 << 20
+_PACK_COST: Final = 192
+"""Packs that were asked for are asked for again, and what is counted out of their tables need not be counted twice.
+In units of 8 bytes, one for each segment and so many for each pack: 8 MiB in all.
+"""
 SOURCE_ROW: Final = np.dtype([("name", "u1", 32), ("base", "<u8")])
 PACK_ROW: Final = np.dtype(
     [
@@ -112,7 +115,8 @@ class Run:
         self.usable = np.ones(len(self.packs), np.bool_)
         self._proved = np.zeros(len(self.packs), np.bool_)
         self.void = np.zeros(len(self.sources), np.bool_)
-        self._packs_asked_for: dict[int, Pack] = {}
+        self._kept_packs: dict[int, Pack] = {}
+        self._kept_cost = 0
 
     def __len__(self) -> int:
         """Entries that a merge would keep."""
@@ -169,10 +173,14 @@ class Run:
 
     def pack(self, at: int) -> Pack:
         """A pack with its table, which is proved when it is asked for first. Raises BadRunError."""
-        if (pack := self._packs_asked_for.get(at)) is None:
-            if len(self._packs_asked_for) >= _PACKS_KEPT:
-                self._packs_asked_for.clear()
-            pack = self._packs_asked_for[at] = self._read_pack(at)
+        if (pack := self._kept_packs.get(at)) is None:
+            pack = self._read_pack(at)
+            cost = _PACK_COST + len(pack.table.ids)
+            if self._kept_cost + cost > _KEPT_COST:
+                self._kept_packs.clear()
+                self._kept_cost = 0
+            self._kept_packs[at] = pack
+            self._kept_cost += cost
         return pack
 
     def _read_pack(self, at: int) -> Pack:
