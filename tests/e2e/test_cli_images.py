@@ -9,14 +9,17 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from holdfast.repository import LocalDirectory, open_repository
 from tests.e2e.command import PASSPHRASE, Site
+from tests.support.disks import whole
+from tests.support.repositories import back_up_disks
 
 MIB = 1 << 20
 
@@ -460,6 +463,42 @@ def test_all_disks_go_into_a_directory_and_an_ova_needs_a_definition(protected: 
     refused = site.run("machine", "export", point, "--format", "ova", "--output", site.home / "x.ova", "--json")
     assert refused.error["code"] == "no-definition"
     assert not list(site.home.glob("x.ova*"))
+
+
+def test_disks_with_marks_of_their_platform_are_exported_into_one_directory(tmp_path: Path) -> None:
+    site = Site(home=tmp_path)
+    site.create()
+    contents = {"vda": random.Random(7).randbytes(MIB), "vdb": random.Random(8).randbytes(2 * MIB)}
+    repository = open_repository(LocalDirectory.open(site.repository), PASSPHRASE.encode())
+    marked = [replace(whole(content, name=name), mark={"kind": "of a test"}) for name, content in contents.items()]
+    back_up_disks(repository, marked)
+    done = site.run("machine", "export", "web@latest", "--format", "vmdk", "--output", "there", "--json")
+    assert done.status == 0, done.err
+    steps = [event["step"] for event in done.events if event["type"] == "step"]
+    assert steps == ["Exporting vda", "Exporting vdb"]
+    for name, content in contents.items():
+        image, raw = tmp_path / "there" / f"{name}.vmdk", tmp_path / f"{name}.raw"
+        subprocess.run(["qemu-img", "convert", "-f", "vmdk", "-O", "raw", image, raw], check=True)
+        assert raw.read_bytes() == content
+
+
+def test_an_export_that_fails_leaves_no_directory_behind_and_takes_none_away(protected: Protected) -> None:
+    site = protected.site
+    command = ["machine", "export", protected.first["point"], "--format", "raw", "--output"]
+    assert site.run(*command, "no/such", "--json").error["kind"] == "notfound"
+    assert site.run(*command, "disk.raw", "--json").error["code"] == "exists"
+    taken = site.home / "taken"
+    taken.mkdir()
+    (taken / "data.raw").write_text("mine")
+    assert site.run(*command, taken, "--json").error["code"] == "exists"
+    assert [path.name for path in taken.iterdir()] == ["data.raw"]
+    packs, hidden = site.repository / "packs", site.home / "hidden"
+    packs.rename(hidden)
+    try:
+        assert site.run(*command, site.home / "new", "--json").status == 1
+        assert not (site.home / "new").exists()
+    finally:
+        hidden.rename(packs)
 
 
 def test_a_block_device_is_overwritten_only_if_that_was_said(protected: Protected) -> None:

@@ -1,6 +1,7 @@
 """`holdfast machine export`: a point in the formats of other hypervisors, or on a device."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from holdfast.cli.common import Common
 from holdfast.cli.output import size_text
 from holdfast.cli.point_choice import choose_point
 from holdfast.cli.stream import StreamCommand, stream
-from holdfast.core.errors import RefusedError, UsageError
+from holdfast.core.errors import NotFoundError, RefusedError, UsageError
 from holdfast.core.point import PointDisk, RestorePoint
 from holdfast.core.ports import TargetDisk
 from holdfast.core.selection import parse_reference, select_disk
@@ -63,7 +64,8 @@ def export(context: click.Context, /, reference: str, **said: Any) -> int:
                 if said["image_format"] == "ova":
                     result = _to_appliance(job, repository, point, output, said)
                 else:
-                    result = job.to_images(_targets(point, output, said), said["image_format"], output)
+                    with _targets(point, output, said) as targets:
+                        result = job.to_images(targets, said["image_format"], output)
         run.result(result, _lines(result), warnings=result.warnings)
     return run.exit_status
 
@@ -83,18 +85,56 @@ def _to_appliance(
     return job.to_appliance(appliance(output, repository.read_blob(point.definition.xml), point.machine, sizes))
 
 
-def _targets(point: RestorePoint, output: Path, said: Mapping[str, Any]) -> dict[str, TargetDisk]:
+@contextmanager
+def _targets(point: RestorePoint, output: Path, said: Mapping[str, Any]) -> Iterator[dict[str, TargetDisk]]:
+    """Where each disk goes, by its name."""
     disks = [select_disk(point, said["disk"])] if said["disk"] else list(point.disks)
     image_format = said["image_format"]
     if output.is_block_device():
-        return _device(disks, output, said)
+        yield _device(disks, output, said)
+        return
     if said["overwrite"]:
         raise UsageError("--overwrite is for a block device; no file is ever overwritten", hint="leave it out")
     if len(disks) == 1:
-        return {disks[0].name: target_file(output, disks[0].size_bytes, image_format)}
-    output.mkdir(exist_ok=True)
-    paths = {disk: output / f"{disk.name}.{image_format}" for disk in disks}
-    return {disk.name: target_file(path, disk.size_bytes, image_format) for disk, path in paths.items()}
+        yield {disks[0].name: target_file(output, disks[0].size_bytes, image_format)}
+        return
+    with _directory(output):
+        yield _files(disks, output, image_format)
+
+
+@contextmanager
+def _directory(path: Path) -> Iterator[None]:
+    """A directory for several files. One that is made here goes again if nothing comes into it."""
+    with ExitStack() as unless_filled:
+        try:
+            path.mkdir()
+        except FileNotFoundError as error:
+            raise NotFoundError(f"directory {path.parent} does not exist", hint="create it or name another") from error
+        except FileExistsError as error:
+            if not path.is_dir():
+                hint = "name a directory: there are several disks; or choose one with --disk"
+                raise RefusedError(f"{path} exists", hint=hint, code="exists") from error
+        else:
+            unless_filled.callback(_remove_if_empty, path)
+        yield
+        unless_filled.pop_all()
+
+
+def _remove_if_empty(path: Path) -> None:
+    with suppress(OSError):
+        path.rmdir()
+
+
+def _files(disks: Sequence[PointDisk], directory: Path, image_format: str) -> dict[str, TargetDisk]:
+    """A new file for each disk, or none at all."""
+    targets: dict[str, TargetDisk] = {}
+    with ExitStack() as unless_all:
+        for disk in disks:
+            target = target_file(directory / f"{disk.name}.{image_format}", disk.size_bytes, image_format)
+            unless_all.callback(target.abandon)
+            targets[disk.name] = target
+        unless_all.pop_all()
+    return targets
 
 
 def _device(disks: Sequence[PointDisk], output: Path, said: Mapping[str, Any]) -> dict[str, TargetDisk]:

@@ -6,14 +6,14 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from holdfast.core.appliance import Appliance
-from holdfast.core.point import PointDisk, RestorePoint
+from holdfast.core.point import RestorePoint
 from holdfast.core.ports import TargetDisk
 from holdfast.core.progress import Progress
+from holdfast.core.selection import select_disk
 from holdfast.jobs.hold import held
 from holdfast.jobs.notes import Notes
-from holdfast.jobs.recover import fill
 from holdfast.jobs.results import ExportResult, RestoredDisk
-from holdfast.mover import RestoreOutcome, stream_disk
+from holdfast.mover import RestoreOutcome, restore_disk, stream_disk
 from holdfast.repository import Repository
 
 
@@ -32,9 +32,7 @@ class Export:
             for target in targets.values():
                 unless_finished.callback(target.abandon)
             with held(self._repository, self._point, self._notes):
-                outcomes = [
-                    fill(self._repository, self._disk(name), each, self._notes) for name, each in targets.items()
-                ]
+                outcomes = [self._to_image(name, target) for name, target in targets.items()]
             for target in targets.values():
                 target.finish()
             unless_finished.pop_all()
@@ -52,8 +50,10 @@ class Export:
         places = {disk.name: appliance.output for disk in self._point.disks}
         return self._result("ova", appliance.output, places, outcomes)
 
-    def _disk(self, name: str) -> PointDisk:
-        return next(disk for disk in self._point.disks if disk.name == name)
+    def _to_image(self, name: str, target: TargetDisk) -> RestoreOutcome:
+        self._notes.step(f"Exporting {name}")
+        disk = select_disk(self._point, name)
+        return restore_disk(self._repository, disk, target, progress=self._notes)
 
     def _result(
         self, image_format: str, output: str, places: Mapping[str, str], outcomes: list[RestoreOutcome]

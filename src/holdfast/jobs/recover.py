@@ -47,7 +47,7 @@ def recover_disk(
     notes = Notes(progress)
     try:
         with held(repository, point, notes):
-            outcome = fill(repository, disk, target, notes)
+            outcome = _fill(repository, disk, target, notes)
             target.finish()
     except BaseException:
         target.abandon()
@@ -71,7 +71,7 @@ def add_disk(
     began = time.monotonic()
     notes = Notes(progress)
     with held(repository, point, notes), prepared as added:
-        outcome = fill(repository, disk, added.target, notes)
+        outcome = _fill(repository, disk, added.target, notes)
         added.target.finish()
         name = added.attach()
     restored = RestoredDisk(name=name, output=added.target.output)
@@ -110,7 +110,7 @@ def recover_machine(
     notes = Notes(progress)
     with held(repository, point, notes), platform.recreate(plan_machine(repository, point, wanted)) as machine:
         notes.add(machine.warnings)
-        outcomes = [fill(repository, disk, machine.disks[disk.name], notes) for disk in point.disks]
+        outcomes = [_fill(repository, disk, machine.disks[disk.name], notes) for disk in point.disks]
         for target in machine.disks.values():
             target.finish()
         notes.step("Defining the machine")
@@ -138,7 +138,7 @@ def recover_machine(
     )
 
 
-def fill(repository: Repository, disk: PointDisk, target: TargetDisk, progress: Progress) -> RestoreOutcome:
+def _fill(repository: Repository, disk: PointDisk, target: TargetDisk, progress: Progress) -> RestoreOutcome:
     """Write a disk, or what an earlier try left out of it."""
     if target.left_over is None:
         progress.step(f"Restoring {disk.name}")
