@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
 
+from holdfast.filesystems.wire import Opened, VolumeFound
 from holdfast.jobs.files import doubts
 from tests.support.disks import whole
 from tests.support.repositories import SMALL_CUT, back_up_disks, new_repository
@@ -19,9 +20,26 @@ def point() -> "RestorePoint":
     return back_up_disks(new_repository(cut=SMALL_CUT), [whole(bytes(4096))]).point
 
 
-def told(point: "RestorePoint", consistency: "Consistency", kind: str, doubt: str | None = None) -> list[str]:
-    volume = SimpleNamespace(name="vda1", mounted_at=["/"], doubt=doubt, file_system=kind)
-    inspection = SimpleNamespace(opened=SimpleNamespace(notes=[], volumes=[volume]))
+def told(
+    point: "RestorePoint",
+    consistency: "Consistency",
+    kind: str,
+    doubt: str | None = None,
+    reader: Literal["holdfast", "libguestfs"] = "holdfast",
+) -> list[str]:
+    volume = VolumeFound(
+        name="vda1",
+        size_bytes=1 << 30,
+        file_system=kind,
+        label="",
+        uuid="",
+        layers=[],
+        mounted_at=["/"],
+        reason="",
+        doubt=doubt,
+        reader=reader,
+    )
+    inspection = SimpleNamespace(opened=Opened(volumes=[volume], notes=[]))
     return list(doubts(replace(point, consistency=consistency), cast("Any", inspection)))
 
 
@@ -33,3 +51,4 @@ def test_a_file_system_that_does_not_say_whether_it_was_in_use_is_doubted_if_its
     assert told(point, "filesystem", kind) == []
     assert len(told(point, "crash", kind, "it was in use")) == 1
     assert told(point, "crash", "ext4") == []
+    assert "was not asked to write back" in told(point, "crash", "ext4", reader="libguestfs")[0]
