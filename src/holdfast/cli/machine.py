@@ -23,7 +23,12 @@ def machine() -> None:
 @click.option("--connect", metavar="URI", help="The hypervisor.  [HOLDFAST_CONNECT]")
 @click.pass_context
 def list_machines(context: click.Context, connect: str | None) -> None:
-    """List machines, their disks, and whether changes are tracked."""
+    """List machines, their disks, and whether changes are tracked.
+
+    TRACKING: `ok` - a backup marks the disk, and the next one reads what has changed since; `none` - the disk can bear
+    no mark (raw, version 2, not on this host, on backup); `broken` - the newest mark of a repository is there no more,
+    or void since the machine was killed: the next backup to it reads everything.
+    """
     with connect_to(find_connection(connect, os.environ)) as platform:
         machines = platform.machines()
     if Common.of(context).json:

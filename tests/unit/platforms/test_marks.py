@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from holdfast.core.ports import Baseline
-from holdfast.platforms.libvirt.marks import Image, Mark, MarkableDisk, checkpoints_in, judge, new_checkpoint_name
+from holdfast.platforms.libvirt.marks import (
+    Image,
+    Mark,
+    MarkableDisk,
+    checkpoints_in,
+    judge,
+    new_checkpoint_name,
+    newest_of_each,
+)
 
 GIB = 1 << 30
 IMAGE = Image(path="/images/a.qcow2", inode=7, chain=("/images/base.qcow2 (inode 8, 512 bytes, 1 ns)",))
@@ -111,3 +119,9 @@ def test_names_never_recur() -> None:
 def _moved(disk: MarkableDisk, **changes: Any) -> MarkableDisk:
     assert disk.image is not None
     return dataclasses.replace(disk, image=dataclasses.replace(disk.image, **changes))
+
+
+def test_only_the_newest_checkpoint_of_each_repository_tells_whether_changes_are_tracked() -> None:
+    names = ["holdfast-0a1b2c3d-99", "holdfast-0a1b2c3d-100", "holdfast-ffffffff-7", "theirs", "holdfast-mine"]
+    assert newest_of_each(names) == {"holdfast-0a1b2c3d-100", "holdfast-ffffffff-7"}
+    assert newest_of_each([]) == set()

@@ -13,11 +13,11 @@ from holdfast.core.machine import DiskInfo, MachineInfo, MachineState, Tracking
 from holdfast.platforms.libvirt.agent import AgentError, GuestAgent
 from holdfast.platforms.libvirt.calls import asking
 from holdfast.platforms.libvirt.domain_xml import DomainDisk, agent_state, parse, read_disks
+from holdfast.platforms.libvirt.marks import newest_of_each
 from holdfast.platforms.libvirt.survey import SurveyedDisk, survey_disk
 
 _PING_S = 1.0
 _AT_ONCE = 8  # a guest agent that hangs costs seconds; it shall not hold up the others
-_OURS = "holdfast-"
 
 _STATES: dict[int, MachineState] = {
     libvirt.VIR_DOMAIN_RUNNING: "running",
@@ -79,11 +79,11 @@ def _describe_disk(domain: Any, disk: DomainDisk) -> DiskInfo:
 
 
 def _tracking(domain: Any, disk: SurveyedDisk) -> Tracking:
-    """`none` if no mark can be kept, `broken` if a mark of ours is there but unusable, `ok` otherwise."""
+    """`none` if no mark can be kept, `broken` if a repository's newest mark is unusable, `ok` otherwise."""
     if disk.markable.image is None or disk.chain is None or disk.chain[0].qcow2 is None:
         return "none"
     with asking(f"look at the checkpoints of {domain.name()}"):
-        ours = [name for name in _marks_on(domain, disk.name) if name.startswith(_OURS)]
+        ours = newest_of_each(_marks_on(domain, disk.name))
         if domain.isActive():
             sound = all(_is_sound_live(domain, name, disk.name) for name in ours)
         else:

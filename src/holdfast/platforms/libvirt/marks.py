@@ -11,13 +11,16 @@ increment would miss what lies between the two. With names used once, a bitmap f
 that point's instant, in whichever copy of the image it is found, and tells how this copy differs from the point.
 """
 
+import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from holdfast.core.ports import Baseline
+
+_MADE: Final = re.compile(r"holdfast-(?P<owner>[0-9a-f]{8})-[0-9]+")
 
 
 def new_checkpoint_name(owner: str) -> str:
@@ -28,6 +31,18 @@ def new_checkpoint_name(owner: str) -> str:
 def name_prefix(owner: str) -> str:
     """How all checkpoints begin that the repository `owner` (8 hex digits) made."""
     return f"holdfast-{owner}-"
+
+
+def newest_of_each(names: Iterable[str]) -> set[str]:
+    """Of checkpoints of any repositories, the newest of each: only on that one can its next capture build.
+
+    An older one may be known to libvirt still and have no bitmap any more, where a disk was exchanged for another.
+    """
+    newest: dict[str, str] = {}
+    for name in names:
+        if (made := _MADE.fullmatch(name)) is not None:
+            newest[made["owner"]] = max(newest.get(made["owner"], ""), name, key=_number)
+    return set(newest.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +138,10 @@ def judge(disks: Sequence[MarkableDisk], baseline: Baseline | None) -> Verdict:
         checkpoint=None,
         reasons={name: fault or f"{culprit} needs a full read: {faults[culprit]}" for name, fault in faults.items()},
     )
+
+
+def _number(name: str) -> int:
+    return int(name.rpartition("-")[2] or 0)
 
 
 def _fault(disk: MarkableDisk, mark: Mark | None, baseline: Baseline) -> str:  # noqa: PLR0911 - one line a doubt
