@@ -50,6 +50,18 @@ def definition(guest: Guest) -> str:
     return str(guest.domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE))
 
 
+def assert_not_restored_while_it_runs_from_backup(boots: Boots, guest: Guest) -> None:
+    refused = boots.site.run("restore", "machine", f"{guest.name}@latest", "--in-place", "--json").error
+    assert refused["code"] == "on-backup"
+    assert f"holdfast mount finalize {guest.name}" in refused["hint"]
+    assert f"holdfast mount remove {guest.name}" in refused["hint"]
+
+
+def tracking(boots: Boots, guest: Guest) -> list[str]:
+    listed = boots.site.run("machine", "list", "--json").value
+    return [disk["tracking"] for each in listed if each["name"] == guest.name for disk in each["disks"]]
+
+
 def test_a_machine_that_is_booted_in_its_own_place_gets_its_disks_back_if_it_is_removed(
     boots: Boots, guest: Guest
 ) -> None:
@@ -59,12 +71,16 @@ def test_a_machine_that_is_booted_in_its_own_place_gets_its_disks_back_if_it_is_
     (result,) = done.end["results"]
     assert result["restored_id"] == guest.domain.UUIDString()
     assert guest.run("cat /state") == "old\n"
-    assert boot_in_place(boots, guest).error["code"] == "running"
+    assert boot_in_place(boots, guest).error["code"] == "on-backup"
     guest.run("echo lost >/state; sync")
+    assert_not_restored_while_it_runs_from_backup(boots, guest)
+    shut_down(guest)
+    assert_not_restored_while_it_runs_from_backup(boots, guest)
 
     refused = boots.site.run("mount", "remove", guest.name, "--json").error
     assert refused["code"] == "not-confirmed"
-    assert "give it back the disks that it had" in refused["message"]
+    assert refused["message"].startswith(f"refusing to remove {guest.name} without --yes")
+    assert refused["message"].endswith("and get back the disks that it had")
     assert boots.site.run("mount", "remove", guest.name, "--yes").status == 0
     assert not guest.domain.isActive()
     assert definition(guest) == before
@@ -106,6 +122,10 @@ def test_a_machine_that_is_booted_in_its_own_place_and_moved_home_goes_on_as_its
     assert "<holdfast:" not in definition(guest)
     assert left not in definition(guest)
     assert boots.mounts() == []
+    assert tracking(boots, guest) == ["ok"]
+    shut_down(guest)
+    assert tracking(boots, guest) == ["ok"]
+    switch_on(guest)
 
     guest.run("dd if=/dev/urandom of=/change bs=64k count=16 2>/dev/null; sync")
     done = boots.site.run("backup", guest.name, "--json")

@@ -79,11 +79,9 @@ def discard(tenant: Tenant, *, yes: bool) -> None:
     with connect(tenant.connection) as platform:
         machine = next((each for each in platform.all_booted() if each.id == tenant.id), None)
         if machine is not None:
-            lost = "all it has written since it was booted"
-            if machine.former_disks:
-                confirm(f"destroy {machine.name}, give it back the disks that it had, and remove {lost}", yes=yes)
-            else:
-                confirm(f"destroy {machine.name}, and remove it with {lost}", yes=yes)
+            last = "get back the disks that it had" if machine.former_disks else "be there no more"
+            loss = f"it would be destroyed, lose all it has written since it was booted, and {last}"
+            confirm(f"remove {machine.name}", loss, yes=yes)
             machine.discard()
 
 

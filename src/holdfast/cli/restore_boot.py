@@ -86,7 +86,8 @@ def boot(context: click.Context, /, reference: str, **said: Any) -> int:
             )
             with run.watch(name) as progress:
                 result = boot_machine(repository, point, prepare, wanted_machine, service, progress=progress)
-            run.result(result, boot_lines(result), warnings=result.warnings)
+            until = [f"  on backup until `holdfast mount finalize {name}`"] if said["keep_on_backup"] else []
+            run.result(result, [*boot_lines(result), *until], warnings=result.warnings)
             if not said["keep_on_backup"]:
                 machine = platform.booted(service.identity)
                 if machine is None:
@@ -120,7 +121,7 @@ def boot_lines(result: BootResult) -> list[str]:
     ]
     if result.seconds_to_agent is not None:
         lines.append(f"  guest agent answered {result.seconds_to_agent:.1f} s after the start")
-    return [*lines, f"  on backup until `holdfast mount finalize {result.output}`"]
+    return lines
 
 
 def home_lines(result: HomeResult) -> list[str]:

@@ -15,7 +15,7 @@ from holdfast.core.errors import FailedError, FullError, RefusedError
 from holdfast.core.progress import Progress
 from holdfast.platforms.files.qcow2 import read_qcow2
 from holdfast.platforms.libvirt.boot import UNDEFINE
-from holdfast.platforms.libvirt.calls import asking
+from holdfast.platforms.libvirt.calls import asking, virsh
 from holdfast.platforms.libvirt.domain_xml import nvram_path, parse, read_disks
 from holdfast.platforms.libvirt.marks import Image, Mark
 from holdfast.platforms.libvirt.on_backup import (
@@ -162,7 +162,8 @@ def _refuse_saved(domain: Any) -> None:
     if domain.hasManagedSaveImage():
         raise RefusedError(
             f"{domain.name()} is saved with its memory, which would be lost if it were started and not run",
-            hint=f"start it: virsh start {domain.name()}; or give up what it was doing: virsh managedsave-remove",
+            hint=f"start it: {virsh(domain, 'start')}; or give up what it was doing: "
+            f"{virsh(domain, 'managedsave-remove')}",
             code="saved",
         )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import libvirt
 
@@ -36,6 +37,12 @@ def asking(what: str, hint: str = "") -> Iterator[None]:
         yield
     except libvirt.libvirtError as error:
         raise meaning(error, what, hint) from error
+
+
+def virsh(domain: Any, command: str) -> str:
+    """What a person types to have libvirt do this to the domain."""
+    with asking(f"ask where {domain.name()} is"):
+        return f"virsh --connect {domain.connect().getURI()} {command} {domain.name()}"
 
 
 def meaning(error: libvirt.libvirtError, what: str, hint: str = "") -> HoldfastError:

@@ -61,12 +61,6 @@ def give_back(domain: Any, checkpoint: str) -> None:
 
 def _draw(plan: BootPlan, definition: ET.Element) -> Blueprint:
     """The definition with overlays instead of its disks. Raises RefusedError."""
-    if read_origin(definition) is not None:
-        raise RefusedError(
-            f"{plan.machine.name} runs from backup already",
-            hint=f"bring it home or remove it first: holdfast mount finalize {plan.machine.name}",
-            code="on-backup",
-        )
     born = f"{plan.machine.name}-{plan.origin.born_at:%Y%m%dT%H%M%S}"
     overlays = place_disks(replace(plan.machine, name=born, definition=ET.tostring(definition)))
     drawn = Rewritten(xml=definition)

@@ -24,9 +24,10 @@ from holdfast.platforms.files.chain import block_device, writable_device
 from holdfast.platforms.files.locks import is_in_use
 from holdfast.platforms.files.publishing import sync_directory
 from holdfast.platforms.libvirt.bitmaps import check_bitmaps
-from holdfast.platforms.libvirt.calls import asking
+from holdfast.platforms.libvirt.calls import asking, virsh
 from holdfast.platforms.libvirt.domain_xml import nvram_path, parse, read_disks
 from holdfast.platforms.libvirt.marks import Verdict, judge
+from holdfast.platforms.libvirt.on_backup import read_origin
 from holdfast.platforms.libvirt.survey import SurveyedDisk, survey_standing
 from holdfast.platforms.libvirt.switch import Switch
 from holdfast.platforms.nbd.disk import EditableNbdDisk, NbdDisk
@@ -137,20 +138,26 @@ def overwrite(
 
 
 def require_off(domain: Any) -> None:
-    """Raise RefusedError if a domain runs, or is saved with its memory."""
+    """Raise RefusedError if a domain runs from backup, off or not, or runs, or is saved with its memory."""
     name = domain.name()
     with asking(f"see whether {name} is off"):
         active, saved = bool(domain.isActive()), bool(domain.hasManagedSaveImage())
+    if read_origin(_definition(domain)) is not None:
+        raise RefusedError(
+            f"{name} runs from backup",
+            hint=f"bring it home, holdfast mount finalize {name}, or give it up, holdfast mount remove {name}",
+            code="on-backup",
+        )
     if active:
         raise RefusedError(
             f"{name} is running, and its disks are not written under it",
-            hint=f"shut it down first, or restore beside it: --name NEW (virsh shutdown {name})",
+            hint=f"shut it down first, or restore beside it: --name NEW ({virsh(domain, 'shutdown')})",
             code="running",
         )
     if saved:
         raise RefusedError(
             f"{name} is saved with its memory, which does not belong to the disks that it would find",
-            hint=f"start it and shut it down, or give up what it was doing: virsh managedsave-remove {name}",
+            hint=f"start it and shut it down, or give up what it was doing: {virsh(domain, 'managedsave-remove')}",
             code="saved",
         )
 
