@@ -122,6 +122,7 @@ def test_a_machine_that_is_booted_in_its_own_place_and_moved_home_goes_on_as_its
     assert "<holdfast:" not in definition(guest)
     assert left not in definition(guest)
     assert boots.mounts() == []
+    assert boots.site.run("mount", "remove", guest.name, "--json").error["code"] == "not-on-backup"
     assert tracking(boots, guest) == ["ok"]
     shut_down(guest)
     assert tracking(boots, guest) == ["ok"]

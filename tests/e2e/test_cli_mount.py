@@ -108,6 +108,10 @@ def test_a_mount_is_listed_and_holds_its_point_until_it_is_removed(site: Site) -
     before = holds(site)
     mount = create(site, "--nbd")
     assert listed(site) == [mount]
+    headings, row = site.run("mount", "list").out.splitlines()
+    assert headings.split() == ["MOUNT", "KIND", "MACHINE", "POINT", "SINCE", "RUNS", "WRITES", "URI"]
+    assert row.split()[:4] == [mount["id"], "nbd", "nas", mount["point"]]
+    assert row.split()[-3:] == ["refused", *(disk["uri"] for disk in mount["disks"])]
     assert [hold["reason"] for hold in holds(site) if hold not in before] == ["being read"]
     assert site.run("mount", "remove", mount["id"][:5]).status == 0
     assert listed(site) == []

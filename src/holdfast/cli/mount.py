@@ -20,7 +20,7 @@ from holdfast.cli.output import local_text, print_json, print_table, printable
 from holdfast.cli.point_choice import choose_point
 from holdfast.cli.tenants import StrandedMachine, find_stranded, mounts_of, stranded_machines
 from holdfast.core.errors import UsageError
-from holdfast.core.mount import ListenAddress, Mount, Tenant, Terms, Tls, UnixAddress
+from holdfast.core.mount import ListenAddress, Mount, Terms, Tls, UnixAddress
 from holdfast.core.selection import parse_reference
 from holdfast.jobs.export import disks_to_export
 
@@ -35,6 +35,7 @@ _OWN_DIRECTORY = "-"
 """What `--nbd` without a SOCKET stands for."""
 _ANY_PORT = "127.0.0.1:0"
 """What `--webdav` without HOST:PORT stands for."""
+_HEADINGS = ("MOUNT", "KIND", "MACHINE", "POINT", "SINCE", "RUNS", "WRITES", "URI")
 
 
 @click.group(cls=Group)
@@ -129,6 +130,9 @@ mount.add_command(resume)
 def list_mounts(context: click.Context, uri: str | None) -> None:
     """List what is served on this host, oldest first.
 
+    KIND: `nbd` - disks; `fuse` and `webdav` - files; `boot` - the disks of a machine, RUNS, that runs from backup;
+    `trial` - those of a machine that `point verify --boot` tries just now, and ends itself.
+
     With --connect, machines that run from backup and are served by nobody here are listed too: `mount resume` them.
     """
     base = find_run_directory(os.environ)
@@ -137,9 +141,7 @@ def list_mounts(context: click.Context, uri: str | None) -> None:
     if Common.of(context).json:
         print_json([*mounts, *stranded])
         return
-    rows = [row for each in mounts for row in _rows(each, is_attended(base, each))]
-    rows += [("-", each.machine, each.point, "-", _kept_by(each.tenant), "not served") for each in stranded]
-    print_table(("MOUNT", "MACHINE", "POINT", "SINCE", "WRITES", "URI"), rows)
+    print_table(_HEADINGS, [*(_row(each, _places(base, each)) for each in mounts), *map(_row_of_stranded, stranded)])
 
 
 @mount.command(cls=Command, examples="holdfast mount remove 3f2a9c41d07b\nholdfast mount remove web01-now --yes")
@@ -188,23 +190,17 @@ def _address(socket: str | None, listen: str | None, tls: Tls | None) -> ListenA
     return tcp_address(listen, "--listen", tls)
 
 
-def _kept_by(tenant: Tenant) -> str:
-    return f"kept by {tenant.name}"
+def _row(mount: Mount, places: str) -> tuple[str, ...]:
+    tenant = mount.tenant.name if mount.tenant else "-"
+    writes = "kept" if mount.tenant else "thrown away" if mount.writable else "refused"
+    return (mount.id, mount.kind, mount.machine, mount.point, local_text(mount.created_at), tenant, writes, places)
 
 
-def _rows(mount: Mount, is_attended: bool) -> list[tuple[str, ...]]:  # noqa: FBT001 - a fact
-    writes = _kept_by(mount.tenant) if mount.tenant else "thrown away" if mount.writable else "refused"
-    if files := mount.directory or mount.url:
-        return [(mount.id, mount.machine, mount.point, local_text(mount.created_at), writes, files)]
-    unattended = "" if is_attended or mount.tenant is None else " (unattended: mount resume)"
-    return [
-        (
-            mount.id,
-            mount.machine,
-            mount.point,
-            local_text(mount.created_at),
-            writes,
-            disk.uri + unattended,
-        )
-        for disk in mount.disks
-    ]
+def _row_of_stranded(machine: StrandedMachine) -> tuple[str, ...]:
+    return ("-", machine.kind, machine.machine, machine.point, "-", machine.tenant.name, "kept", "not served")
+
+
+def _places(base: Path, mount: Mount) -> str:
+    """Where it is found, all its disks in one line; and whether nobody sees to it."""
+    unattended = " (unattended: mount resume)" if mount.tenant and not is_attended(base, mount) else ""
+    return (mount.directory or mount.url or " ".join(disk.uri for disk in mount.disks)) + unattended

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from holdfast.bootstrap.serving import served
 from holdfast.bootstrap.settings import CONNECT, RepositorySettings, find_connection, find_run_directory
@@ -12,6 +13,8 @@ from holdfast.cli.common import Common
 from holdfast.core.boot import BootedMachine, BootingPlatform, Origin
 from holdfast.core.errors import NotFoundError
 from holdfast.core.mount import Mount, Tenant
+
+_HINT: Final = "see `holdfast mount list`; a machine whose disks are home is one like any other"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +50,28 @@ def stranded_machines(mounts: Sequence[Mount], uri: str) -> list[StrandedMachine
 
 
 def find_stranded(mounts: Sequence[Mount], wanted: str, uri: str | None) -> StrandedMachine:
-    """The one with this name or identity. Raises NotFoundError."""
+    """The one with this name or identity. Raises NotFoundError, which says so if it is a machine like any other."""
     connection = uri or os.environ.get(CONNECT)
     found = stranded_machines(mounts, connection) if connection else []
     for each in found:
         if wanted in {each.tenant.name, each.tenant.id}:
             return each
-    raise NotFoundError(f"there is no mount {wanted}", hint="see `holdfast mount list`", code="no-mount")
+    if connection and _is_machine(connection, wanted):
+        raise _not_on_backup(wanted)
+    raise NotFoundError(f"there is no mount {wanted}", hint=_HINT, code="no-mount")
+
+
+def _is_machine(uri: str, wanted: str) -> bool:
+    with connect(uri) as platform:
+        try:
+            platform.find(wanted)
+        except NotFoundError:
+            return False
+    return True
+
+
+def _not_on_backup(name: str) -> NotFoundError:
+    return NotFoundError(f"{name} does not run from backup", hint=_HINT, code="not-on-backup")
 
 
 def _stranded(uri: str, machine: BootedMachine) -> StrandedMachine:
@@ -71,11 +89,7 @@ def find_machine(wanted: str, uri: str | None) -> Iterator[Found]:
     with connect(connection) as platform:
         machine = platform.booted(name)
         if machine is None:
-            raise NotFoundError(
-                f"{name} does not run from backup",
-                hint="see `holdfast mount list`; a machine whose disks are home is one like any other",
-                code="not-on-backup",
-            )
+            raise _not_on_backup(name)
         yield Found(connection=connection, platform=platform, machine=machine)
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from holdfast.core.errors import NotFoundError, RefusedError
+from holdfast.jobs.hold import how_holds_end
 from holdfast.repository import Repository, Standing, State
 from holdfast.repository.decisions import Body, Forget, Hold, Lock, Pin, PointDecision, Purge, Release, Undelete, Unpin
 
@@ -17,7 +18,6 @@ WhyNot = Callable[[Standing, datetime], str]
 
 _HINTS: Final = {
     "pinned": "holdfast point pin --release",
-    "held": "holdfast point hold --release, if whoever held it agrees",
     "in the trash already": "`holdfast point delete --purge` or `holdfast repository purge` delete it for good",
     "in the trash": "holdfast point undelete",
     "not in the trash": "holdfast point list --trash",
@@ -130,7 +130,8 @@ def _allowed(state: State, now: datetime, points: Iterable[str], why_not: WhyNot
             raise NotFoundError(f"point {point} has been purged meanwhile", code="no-such-point")
         if why := why_not(standing, now):
             machine = standing.point.machine
-            raise RefusedError(f"point {point} of {machine} is {why}", hint=_HINTS.get(why, ""), code="point-state")
+            hint = how_holds_end(standing, now) if why == "held" else _HINTS.get(why, "")
+            raise RefusedError(f"point {point} of {machine} is {why}", hint=hint, code="point-state")
         standings.append(standing)
     return standings
 

@@ -10,13 +10,16 @@ from typing import Final
 from holdfast.core.errors import ConflictError, DamagedError, HoldfastError, NotFoundError
 from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Progress
-from holdfast.repository import Repository, State
+from holdfast.repository import Repository, Standing, State
 from holdfast.repository.decisions import Hold, Release
+from holdfast.repository.state import Holding
 
 _LONGEST_READ: Final = timedelta(days=7)
 """A hold ends by itself after this, since a reader may die, and one without the signing key cannot release it."""
 _RENEWAL: Final = timedelta(days=1)
 """Who reads for longer holds on; a storage that is out of reach for some days does not matter."""
+
+_RUNS_FROM_IT: Final = " runs from it"
 
 
 @contextmanager
@@ -80,6 +83,26 @@ def kept(
         if is_over() and repository.log.signer.may_sign:
             with suppress(HoldfastError):  # a person can end it
                 repository.log.append(lambda state, _now: Release(points=_standing([point], state), holds=[name]))
+
+
+def reason_of_tenant(machine: str) -> str:
+    """Why a point is held from which a machine runs."""
+    return f"{machine}{_RUNS_FROM_IT}"
+
+
+def how_holds_end(standing: Standing, now: datetime) -> str:
+    """What to do about the holds on a point. What a machine runs from must not be released under it."""
+    holds = [hold for hold in standing.holds.values() if hold.until is None or hold.until > now]
+    return "; ".join(dict.fromkeys(map(_how_to_end, holds)))
+
+
+def _how_to_end(hold: Holding) -> str:
+    if hold.until is not None:
+        return "it is being read: wait, or end what reads it, which `holdfast mount list` may show"
+    if hold.reason.endswith(_RUNS_FROM_IT):
+        machine = hold.reason.removesuffix(_RUNS_FROM_IT)
+        return f"{hold.reason}: holdfast mount finalize {machine}, or holdfast mount remove {machine}"
+    return "holdfast point hold --release, if whoever held it agrees"
 
 
 def require_not_purged(repository: Repository, point: RestorePoint) -> None:

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from holdfast.core.errors import NotFoundError
+from holdfast.core.errors import NotFoundError, RefusedError
 from holdfast.core.point import RestorePoint
-from holdfast.jobs.decide import delete_points, purge_points
-from holdfast.jobs.hold import all_held, held, kept, require_not_purged
+from holdfast.jobs.decide import delete_points, hold_points, purge_points
+from holdfast.jobs.hold import all_held, held, kept, reason_of_tenant, require_not_purged
 from holdfast.repository import Repository
 from holdfast.repository.decisions import Commit, Forget, Purge
 from holdfast.repository.signing import Signer
@@ -164,6 +164,23 @@ def test_what_a_machine_runs_from_is_held_until_that_is_over_whatever_becomes_of
     with kept(repository, point, "ab" * 8, "web runs from it", lambda: is_over, Watcher()):
         pass
     assert is_purged_now(repository, clock)
+
+
+def test_who_wants_to_delete_what_is_in_use_is_told_how_each_use_ends_and_never_to_release_it_under_a_machine(
+    repository: Repository, point: RestorePoint
+) -> None:
+    def hint() -> str:
+        with pytest.raises(RefusedError, match="is held") as refused:
+            delete_points(repository, ["a"])
+        return refused.value.hint
+
+    with kept(repository, point, "ab" * 8, reason_of_tenant("web"), lambda: True, Watcher()):
+        assert hint() == "web runs from it: holdfast mount finalize web, or holdfast mount remove web"
+        with held(repository, point, Watcher()):
+            assert "holdfast mount remove web; it is being read" in hint()
+            assert "--release" not in hint()
+    hold_points(repository, ["a"], "case-4711")
+    assert hint().startswith("holdfast point hold --release")
 
 
 def test_a_point_that_cannot_be_held_is_served_with_a_warning(
