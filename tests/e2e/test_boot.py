@@ -92,7 +92,9 @@ def test_what_a_guest_was_told_is_written_survives_everything_that_serves_it(boo
 
     assert boots.site.run("mount", "remove", "faults", "--json").error["code"] == "not-confirmed"
     assert guest.domain.isActive()
+    assert (boots.storage / "faults-origin.serial").exists()
     assert boots.site.run("mount", "remove", "faults", "--yes").status == 0
     assert "faults" not in {domain.name() for domain in boots.lab.connection.listAllDomains()}
     assert not Path(result["disks"][0]["output"]).exists()
+    assert list(boots.storage.glob("faults-*")) == []
     assert boots.mounts() == []

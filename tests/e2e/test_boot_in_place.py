@@ -138,12 +138,12 @@ def test_a_machine_that_is_booted_in_its_own_place_and_moved_home_goes_on_as_its
     assert backup["warnings"] == []
 
 
-def plan_of(guest: Guest, place: Path) -> BootPlan:
+def plan_of(name: str, identity: str, place: Path, nvram: bytes | None = None) -> BootPlan:
     """To run it over nobody's server."""
     machine = MachinePlan(
-        name=guest.name,
+        name=name,
         definition=b"",
-        nvram=None,
+        nvram=nvram,
         disks=[DiskPlan(name="vda", size_bytes=64 * MIB, format="qcow2")],
         storage={"": place},
         networks={},
@@ -151,16 +151,52 @@ def plan_of(guest: Guest, place: Path) -> BootPlan:
     origin = Origin(
         repository="/srv/backup",
         point="0123456789abcdef",
-        machine=guest.name,
+        machine=name,
         born_at=datetime.now(UTC),
         socket=place / "nobody.nbd",
     )
-    return BootPlan(identity=guest.domain.UUIDString(), machine=machine, origin=origin, owner="01234567", holes={})
+    return BootPlan(identity=identity, machine=machine, origin=origin, owner="01234567", holes={})
+
+
+FIRMWARE = """<domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memory><os>
+<type arch='x86_64' machine='q35'>hvm</type>
+<loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader>
+<nvram>{nvram}</nvram></os><features><acpi/></features>
+<devices><disk type='file' device='disk'><driver name='qemu' type='qcow2'/>
+<source file='{disk}'/><target dev='vda'/></disk></devices></domain>"""
+
+
+def test_firmware_variables_that_others_stand_in_for_are_told_and_no_file_but_the_new_ones_is_removed(
+    lab: Lab, tmp_path: Path
+) -> None:
+    connection = libvirt.open(lab.host.uri)
+    own, foreign = tmp_path / "own.fd", tmp_path / "foreign.fd"
+    own.write_bytes(b"own")
+    foreign.write_bytes(b"foreign")
+    domain = connection.defineXML(FIRMWARE.format(name="firm", nvram=own, disk=tmp_path / "own.qcow2"))
+    place = tmp_path / "place"
+    place.mkdir()
+    plan = plan_of("firm", domain.UUIDString(), place, nvram=b"of the point")
+    with connect(lab.host.uri) as platform, platform.stand_in(plan) as machine:
+        machine.prepare()
+        (new,) = place.glob("*-nvram.fd")
+        definition = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+        assert f"{new}</nvram>" in definition
+        connection.defineXML(definition.replace(f"{new}</nvram>", f"{foreign}</nvram>"))  # somebody names another file
+        booted = platform.booted("firm")
+        assert booted is not None
+        assert booted.former_nvram == str(own)
+        assert new in booted.discard()
+    assert list(place.iterdir()) == []
+    assert (own.read_bytes(), foreign.read_bytes()) == (b"own", b"foreign")
+    assert str(own) in domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM)
+    connection.close()
 
 
 def start_late(platform: LibvirtHost, guest: Guest, place: Path) -> None:
     """In its own place; but somebody is faster."""
-    with platform.stand_in(plan_of(guest, place)) as machine:
+    with platform.stand_in(plan_of(guest.name, guest.domain.UUIDString(), place)) as machine:
         switch_on(guest)
         machine.prepare()
         machine.start()

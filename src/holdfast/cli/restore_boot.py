@@ -130,4 +130,5 @@ def home_lines(result: HomeResult) -> list[str]:
     return [
         f"{result.machine}: its disks are home, {written} in {result.seconds:.1f} s; it needs the repository no more",
         *(f"  the disk that it had is left: {place}" for place in result.former_disks),
+        *([f"  the firmware variables that it had are left: {result.former_nvram}"] if result.former_nvram else []),
     ]

@@ -98,6 +98,10 @@ class BootedMachine(Protocol):
     def former_disks(self) -> Sequence[str]:
         """Where the disks are that it had before it was booted in its own place; empty if it is a machine beside it."""
 
+    @property
+    def former_nvram(self) -> str | None:
+        """Where the firmware variables are that it had, likewise."""
+
     def move_home(self, bytes_per_second: int | None, progress: Progress) -> int:
         """Bring all that is still only in the backup into the overlays, while the machine runs. Bytes that grew.
 
@@ -112,7 +116,7 @@ class BootedMachine(Protocol):
         """It is a machine like any other from now on."""
 
     def discard(self) -> Sequence[Path]:
-        """End it, and remove its overlays: those that are returned.
+        """End it, and remove its overlays and the other files that were made for it: those that are returned.
 
         Its definition goes too; one that was booted in its own place gets back the disks that it had, and is off.
         """

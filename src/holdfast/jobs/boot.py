@@ -105,7 +105,7 @@ def bring_home(
     notes = Notes(progress)
     written = machine.move_home(bytes_per_second, notes)
     recorded = _record(repository, machine, notes)
-    former_disks = tuple(machine.former_disks)
+    former_disks, former_nvram = tuple(machine.former_disks), machine.former_nvram
     machine.forget_origin()
     end_service()
     return HomeResult(
@@ -115,6 +115,7 @@ def bring_home(
         recorded=None if recorded is None else recorded.id,
         written_bytes=written,
         former_disks=former_disks,
+        former_nvram=former_nvram,
         seconds=round(time.monotonic() - began, 3),
         warnings=notes.warnings,
     )

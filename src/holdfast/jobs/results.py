@@ -158,7 +158,8 @@ class HomeResult:
     """A machine that ran from `point` needs it no more.
 
     Its storage grew by `written_bytes`. `recorded` is the point that its next backup builds on; None if it has a newer
-    one, or none could be made. `former_disks` are left where they were by a machine that was booted in its own place.
+    one, or none could be made. `former_disks` and `former_nvram`, its firmware variables, are left where they were by a
+    machine that was booted in its own place.
     """
 
     machine: str
@@ -167,6 +168,7 @@ class HomeResult:
     recorded: str | None
     written_bytes: int
     former_disks: tuple[str, ...]
+    former_nvram: str | None
     seconds: float
     warnings: tuple[str, ...]
 

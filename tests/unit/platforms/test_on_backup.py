@@ -16,7 +16,10 @@ from holdfast.platforms.libvirt.domain_xml import parse
 from holdfast.platforms.libvirt.on_backup import (
     checkpoint_of,
     former_disks,
+    former_nvram,
     like_any_other,
+    list_files,
+    listed_files,
     overlays_of,
     read_origin,
     remember,
@@ -92,6 +95,34 @@ def test_a_machine_gets_a_disk_back_though_its_stand_in_was_taken_out() -> None:
     ]
 
 
+def test_the_firmware_variables_that_a_machine_had_are_told_however_they_were_named() -> None:
+    for nvram in (
+        "<nvram template='/t'>/vm/vars.fd</nvram>",
+        "<nvram type='file'><source file='/vm/vars.fd'/></nvram>",
+    ):
+        domain = parse(on_backup())
+        remember(domain, [ET.fromstring(VOLUME), ET.fromstring(nvram)])
+        assert former_nvram(domain) == Path("/vm/vars.fd")
+    assert former_nvram(parse(in_place())) is None
+
+
+@pytest.mark.parametrize("is_a_copy", [False, True])
+def test_files_that_were_made_for_a_machine_go_with_it_and_not_with_a_copy_of_it(
+    tmp_path: Path, *, is_a_copy: bool
+) -> None:
+    made = tmp_path / "web-console.log"
+    made.write_bytes(b"login:")
+    domain = parse(on_backup().replace("/vm/web-vda.qcow2", str(tmp_path / "web-vda.qcow2")))
+    list_files(domain, [made])
+    if is_a_copy:
+        domain.find("uuid").text = "33333333-3333-3333-3333-333333333333"  # type: ignore[union-attr]
+    machine = find_booted(FakeDomain(ET.tostring(domain, encoding="unicode")))
+    assert machine is not None
+    machine.discard()
+    assert made.exists() == is_a_copy
+    assert listed_files(parse(like_any_other(ET.tostring(domain, encoding="unicode")))) == []
+
+
 def test_a_copy_of_a_machine_that_runs_in_its_own_place_never_gets_the_disks_of_its_original() -> None:
     copy = in_place().replace("22222222-2222-2222-2222-222222222222", "33333333-3333-3333-3333-333333333333", 1)
     assert former_disks(parse(copy)) == []
@@ -165,8 +196,9 @@ def test_the_memory_of_a_saved_machine_is_not_thrown_away_to_move_its_disks(tmp_
     domain = FakeDomain(on_backup().replace("/vm/web-vda.qcow2", str(image)), is_saved=True)
     machine = find_booted(domain)
     assert machine is not None
-    with pytest.raises(RefusedError, match="saved with its memory"):
+    with pytest.raises(RefusedError, match="saved with its memory") as refused:
         machine.move_home(None, Silence())
+    assert "virsh --connect qemu:///somewhere managedsave-remove web" in refused.value.hint
     assert not domain.was_started
 
 
@@ -177,6 +209,12 @@ class FakeDomain:
         self._definition = definition
         self._is_saved = is_saved
         self.was_started = False
+
+    def connect(self) -> "FakeDomain":
+        return self
+
+    def getURI(self) -> str:  # noqa: N802 - libvirt's
+        return "qemu:///somewhere"
 
     def hasManagedSaveImage(self) -> bool:  # noqa: N802 - libvirt's
         return self._is_saved

@@ -14,7 +14,7 @@ from holdfast.platforms.libvirt.calls import asking
 from holdfast.platforms.libvirt.checkpoints import Checkpoints
 from holdfast.platforms.libvirt.fit import fit
 from holdfast.platforms.libvirt.marks import new_checkpoint_name
-from holdfast.platforms.libvirt.on_backup import run_from_backup
+from holdfast.platforms.libvirt.on_backup import list_files, run_from_backup
 from holdfast.platforms.libvirt.recreate import check_name, check_networks, place_disks, redraw, require_new, write_new
 from holdfast.platforms.libvirt.rewrite import Rewritten
 from holdfast.platforms.libvirt.switch import Switch
@@ -147,6 +147,7 @@ def draw(plan: BootPlan) -> Blueprint:
     rewritten = redraw(machine, overlays, nvram)
     checkpoint = new_checkpoint_name(plan.owner)
     run_from_backup(rewritten.xml, plan.identity, plan.origin, checkpoint, overlays)
+    list_files(rewritten.xml, [*rewritten.files.values(), *([nvram] if nvram else [])])
     return Blueprint(rewritten=rewritten, checkpoint=checkpoint, overlays=overlays, nvram=nvram)
 
 

@@ -16,13 +16,15 @@ from holdfast.core.progress import Progress
 from holdfast.platforms.files.qcow2 import read_qcow2
 from holdfast.platforms.libvirt.boot import UNDEFINE
 from holdfast.platforms.libvirt.calls import asking, virsh
-from holdfast.platforms.libvirt.domain_xml import nvram_path, parse, read_disks
+from holdfast.platforms.libvirt.domain_xml import parse, read_disks
 from holdfast.platforms.libvirt.marks import Image, Mark
 from holdfast.platforms.libvirt.on_backup import (
     NAMESPACE,
     checkpoint_of,
     former_disks,
+    former_nvram,
     like_any_other,
+    listed_files,
     overlays_of,
     read_origin,
     unfinished,
@@ -52,8 +54,10 @@ class LibvirtBooted:
         self._overlays = overlays_of(definition)
         self._attached = {disk.path for disk in read_disks(definition)}
         self._checkpoint = checkpoint_of(definition)
-        self._nvram = nvram_path(definition)
+        self._files = listed_files(definition)
+        nvram = former_nvram(definition)
         self.former_disks: Sequence[str] = former_disks(definition)
+        self.former_nvram: str | None = None if nvram is None else str(nvram)
         self.origin = origin
         self.id: str = domain.UUIDString()
         self.name: str = domain.name()
@@ -91,26 +95,19 @@ class LibvirtBooted:
             self._domain.connect().defineXML(like_any_other(self._domain.XMLDesc(_INACTIVE)))
 
     def discard(self) -> Sequence[Path]:
-        """Destroy, undefine, remove the overlays; not those that only its original has, if it is a copy of another."""
+        """Destroy, undefine, remove what was made for it; if it is a copy, not what only its original has."""
         with asking(f"end {self.name}"):
             if self._domain.isActive():
                 self._domain.destroy()
         if self.former_disks:
-            self._give_back()
+            give_back(self._domain, self._checkpoint)
         else:
             with asking(f"remove {self.name}"):
                 self._domain.undefineFlags(UNDEFINE)
-        removed = [path for path in self._overlays.values() if path in self._attached]
+        removed = [*(path for path in self._overlays.values() if path in self._attached), *self._files]
         for path in removed:
             path.unlink(missing_ok=True)
         return removed
-
-    def _give_back(self) -> None:
-        give_back(self._domain, self._checkpoint)
-        with asking(f"read the definition of {self.name}"):
-            kept = nvram_path(parse(self._domain.XMLDesc(_INACTIVE)))
-        if self._nvram is not None and self._nvram != kept:
-            self._nvram.unlink(missing_ok=True)
 
     def _pull(self, disk: str, bytes_per_second: int, progress: Progress) -> None:
         """Until all is in the overlay. A job that somebody began is gone on with; whatever ends us ends the job."""

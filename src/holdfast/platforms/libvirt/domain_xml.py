@@ -113,8 +113,11 @@ def agent_state(domain: ET.Element) -> AgentState:
 def nvram_path(domain: ET.Element) -> Path | None:
     """The file of the domain's own firmware variables."""
     nvram = domain.find("os/nvram")
-    if nvram is None:
-        return None
+    return None if nvram is None else nvram_file(nvram)
+
+
+def nvram_file(nvram: ET.Element) -> Path | None:
+    """The file that an `<nvram>` names, in either of two ways."""
     source = nvram.find("source")
     path = (nvram.text or "").strip() or ("" if source is None else source.get("file", ""))
     return Path(path) if path else None

@@ -8,19 +8,20 @@ Where it came from is kept in the definition's metadata, which goes wherever the
 """
 
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from holdfast.core.boot import Origin
 from holdfast.platforms.files.overlay import RECONNECT_S
-from holdfast.platforms.libvirt.domain_xml import parse
+from holdfast.platforms.libvirt.domain_xml import nvram_file, parse
 
 NAMESPACE: Final = "urn:holdfast:boot:1"
 _ORIGIN: Final = f"{{{NAMESPACE}}}origin"
 _DISK: Final = f"{{{NAMESPACE}}}disk"
 _FORMER: Final = f"{{{NAMESPACE}}}former"
+_MADE: Final = f"{{{NAMESPACE}}}made"
 _POLICIES: Final = {"error_policy": "stop", "rerror_policy": "stop", "copy_on_read": "on"}
 
 ET.register_namespace("holdfast", NAMESPACE)
@@ -80,6 +81,25 @@ def remember(domain: ET.Element, former: Sequence[ET.Element]) -> None:
     element = domain.find(f"metadata/{_ORIGIN}")
     assert element is not None, "it runs from backup"
     ET.SubElement(element, _FORMER, {"of": domain.findtext("uuid", "")}).extend(former)
+
+
+def list_files(domain: ET.Element, files: Iterable[Path]) -> None:
+    """Say which files beside the overlays are made for this machine, not for a copy of it, and go with it."""
+    element = domain.find(f"metadata/{_ORIGIN}")
+    assert element is not None, "it runs from backup"
+    for path in files:
+        ET.SubElement(element, _MADE, {"of": domain.findtext("uuid", ""), "file": str(path)})
+
+
+def listed_files(domain: ET.Element) -> list[Path]:
+    """The files that `list_files` said of this very machine."""
+    made = domain.iterfind(f"metadata/{_ORIGIN}/{_MADE}[@of='{domain.findtext('uuid')}']")
+    return [Path(element.attrib["file"]) for element in made]
+
+
+def former_nvram(domain: ET.Element) -> Path | None:
+    """Where the firmware variables are for which others stand in."""
+    return next(filter(None, map(nvram_file, _former(domain, "nvram"))), None)
 
 
 def former_disks(domain: ET.Element) -> list[str]:

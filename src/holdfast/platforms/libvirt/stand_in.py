@@ -20,7 +20,7 @@ from holdfast.platforms.libvirt.calls import asking
 from holdfast.platforms.libvirt.checkpoints import Checkpoints
 from holdfast.platforms.libvirt.domain_xml import parse
 from holdfast.platforms.libvirt.marks import new_checkpoint_name
-from holdfast.platforms.libvirt.on_backup import read_origin, remember, run_from_backup, without_stand_ins
+from holdfast.platforms.libvirt.on_backup import list_files, read_origin, remember, run_from_backup, without_stand_ins
 from holdfast.platforms.libvirt.recreate import place_disks
 from holdfast.platforms.libvirt.rewrite import Rewritten, give_new_image
 from holdfast.platforms.libvirt.standing import require_off
@@ -77,6 +77,7 @@ def _draw(plan: BootPlan, definition: ET.Element) -> Blueprint:
     checkpoint = new_checkpoint_name(plan.owner)
     run_from_backup(definition, plan.identity, plan.origin, checkpoint, overlays)
     remember(definition, former)
+    list_files(definition, [variables] if variables else [])
     return Blueprint(rewritten=drawn, checkpoint=checkpoint, overlays=overlays, nvram=variables)
 
 
