@@ -182,6 +182,24 @@ def test_what_is_not_there_is_told(site: Site) -> None:
     assert site.run("file", "ls", "web01:/etc").status == 2
 
 
+def test_where_there_is_no_fstab_who_looks_in_vain_is_told_where_files_are(tmp_path: Path) -> None:
+    site = Site(home=tmp_path)
+    site.create()
+    for name in ("vda", "vdb"):
+        (tmp_path / f"in-{name}").mkdir()
+        (tmp_path / f"in-{name}" / "lnk").symlink_to("/etc/\x1b[31mconf")
+        ext_image(tmp_path / f"in-{name}", tmp_path / name)
+    point = site.back_up("web01", tmp_path / "vda", tmp_path / "vdb")["point"]
+    told = site.run("file", "ls", "web01@latest:/data", "--json").error
+    assert told["code"] == "no-such-file"
+    assert told["hint"].endswith(f"the volumes are below /vda, /vdb: holdfast file ls web01@{point}:/")
+    done = site.run("file", "cat", "web01@latest:/vdb/lnk")
+    assert done.status == 4
+    assert "there is no /etc: /vdb/lnk is a link to /etc/\N{REPLACEMENT CHARACTER}[31mconf\n" in done.err
+    alone = site.run("file", "ls", "web01@latest:/data", "--volume", "vdb", "--json").error
+    assert alone["hint"] == f"see what there is with: holdfast file ls web01@{point}:/"
+
+
 def test_volumes_are_listed(site: Site) -> None:
     (volume,) = site.run("file", "volumes", "web01@latest", "--json").value
     assert (volume["name"], volume["file_system"], volume["mounted_at"]) == ("vda", "ext4", ["/"])

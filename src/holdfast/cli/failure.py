@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from holdfast.cli.interrupt import Interrupted
+from holdfast.cli.output import printable
 from holdfast.core.errors import DeniedError, FailedError, FullError, HoldfastError, NotFoundError, UsageError
 
 _OS_ERRORS: dict[int, type[HoldfastError]] = {
@@ -73,6 +74,11 @@ def report(error: BaseException, *, as_json: bool, with_traceback: bool) -> None
         click.echo(json.dumps({"error": error_shape(error), "exit": exit_status(error)}), err=True)
         return
     known = translate(error)
-    click.echo(f"error: {known.message}", err=True)
+    click.echo(f"error: {_shown(known.message)}", err=True)
     if known.hint:
-        click.echo(f"  hint: {known.hint}", err=True)
+        click.echo(f"  hint: {_shown(known.hint)}", err=True)
+
+
+def _shown(text: str) -> str:
+    """Lines as they are, and nothing in them that moves a cursor: guests name files, and links."""
+    return "\n".join(printable(line) for line in text.splitlines())

@@ -63,12 +63,14 @@ class Inspection:
         self._channel = wire.Channel(end)
         self._end = end
         self._trouble: HoldfastError | None = None
+        self._volumes: Sequence[wire.VolumeFound] = ()
         try:
             self._await_sandbox(b"keys" if wanted.keys else b"none")
             sizes = [wire.DiskSize(name, device.size_bytes) for name, device in devices.items()]
             self.opened = self._ask(
                 wire.Open(sizes, dict(wanted.keys), wanted.volume, self._foreign.lacking), wire.Opened
             )
+            self._volumes = self.opened.volumes
         except BaseException:
             self.close()
             raise
@@ -268,11 +270,21 @@ class Inspection:
             code="reader-untrue",
         )
 
+    def _whereabouts(self) -> str:
+        """Where there are files, for who asked for one that is not."""
+        listing = f"holdfast file ls {self._where}:/"
+        tops = [place for volume in self._volumes for place in volume.mounted_at]
+        if not tops:
+            return "see what there is with: holdfast file volumes"
+        if "/" in tops:
+            return f"see what there is with: {listing}"
+        return f"there is no one fstab to go by, so the volumes are below {', '.join(tops)}: {listing}"
+
     def _as_error(self, failed: wire.Failed) -> HoldfastError:
         message = f"{self._where}: {failed.message}"
         match failed.reason:
             case "missing":
-                return NotFoundError(message, hint="see what there is with: holdfast file ls", code="no-such-file")
+                return NotFoundError(message, hint=self._whereabouts(), code="no-such-file")
             case "unsupported":
                 return RefusedError(message, hint="restore its disk to read it elsewhere", code=NOT_READABLE)
             case "too-large":

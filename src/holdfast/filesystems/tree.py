@@ -50,21 +50,30 @@ class Tree:
 
     def find(self, path: bytes, *, follow: bool = True) -> Place:
         """The file at a path; a link at its end is followed, or not. Raises MissingError, BrokenError."""
+        links: list[str] = []
+        try:
+            return self._follow(path, links, to_the_end=follow)
+        except MissingError as error:
+            if not links:
+                raise
+            raise MissingError(f"{error}: {links[-1]}") from error
+
+    def _follow(self, path: bytes, links: list[str], *, to_the_end: bool) -> Place:
+        """The same; of each link that is followed, `links` tells where it leads."""
         todo = [part for part in reversed(path.split(b"/")) if part not in {b"", b"."}]
         here = self._mounted(())
-        links = 0
         while todo:
             part = todo.pop()
             if part == b"..":
                 here = self.find(b"/".join(here.path[:-1])) if here.path else here
                 continue
             below = self._child(here, part)
-            target = self._target(below) if todo or follow else None
+            target = self._target(below) if todo or to_the_end else None
             if target is None:
                 here = below
                 continue
-            links += 1
-            if links > _MOST_LINKS:
+            links.append(f"{_text(below.path)} is a link to {target.decode(errors='replace')}")
+            if len(links) > _MOST_LINKS:
                 raise BrokenError(f"{_text(below.path)} is a link that leads nowhere")
             todo += [piece for piece in reversed(target.split(b"/")) if piece not in {b"", b"."}]
             if target.startswith(b"/"):
