@@ -18,6 +18,7 @@ from holdfast.core.errors import DeniedError, FullError, HoldfastError, NotFound
 from holdfast.repository import LocalDirectory
 from holdfast.repository.storage.port import ObjectExistsError, StorageError
 from tests.support.kernel import Event, Hook, Kernel, always, at, is_private, once, watched
+from tests.support.repositories import new_repository
 
 NAME = "packs/ab/abcd"
 
@@ -441,6 +442,21 @@ def test_of_racing_processes_exactly_one_wins_each_name_and_all_read_its_bytes(r
 
 
 # --- places that cannot be used ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lost", [None, "config"])
+def test_nobody_is_told_to_remove_what_may_be_a_repository(tmp_path: Path, lost: str | None) -> None:
+    new_repository(LocalDirectory.create(tmp_path))
+    if lost:
+        (tmp_path / lost).unlink()
+    with pytest.raises(RefusedError, match="is a repository already") as refused:
+        LocalDirectory.create(tmp_path)
+    assert "remove" not in refused.value.hint
+    for name in ("config", "config.2"):
+        (tmp_path / name).unlink(missing_ok=True)
+    with pytest.raises(RefusedError, match="interrupted") as refused:
+        LocalDirectory.create(tmp_path)
+    assert "remove" in refused.value.hint
 
 
 def test_a_missing_parent_a_used_directory_and_a_missing_repository_are_told_apart(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from holdfast.core.errors import DeniedError, FullError, HoldfastError, NotFoundError, RefusedError
+from holdfast.core.errors import DeniedError, FullError, HoldfastError, NotFoundError
+from holdfast.repository.storage.occupied import occupied
 from holdfast.repository.storage.port import (
     MAXIMUM_OBJECT_BYTES,
     Bytes,
@@ -54,12 +55,8 @@ class LocalDirectory:
             raise NotFoundError(f"{path.parent} does not exist", hint="create the parent directory first")
         with _errors_naming(path):
             path.mkdir(mode=0o700, exist_ok=True)
-            if any(path.iterdir()):
-                raise RefusedError(
-                    f"{path} is not empty",
-                    hint="choose a new directory; if a creation was interrupted here, remove what it left first",
-                    code="not-empty",
-                )
+            if found := {each.name for each in path.iterdir()}:
+                raise occupied(str(path), found)
             _sync(path.parent)
         return cls(path)
 

@@ -9,14 +9,16 @@ where it was.
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Final
 
 import obstore
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from holdfast.core.errors import HoldfastError, RefusedError
+from holdfast.core.errors import HoldfastError
 from holdfast.repository.storage.answers import meaning
+from holdfast.repository.storage.occupied import occupied
 from holdfast.repository.storage.patience import Patience
 from holdfast.repository.storage.port import (
     MAXIMUM_OBJECT_BYTES,
@@ -49,9 +51,9 @@ class ObjectStorage:
 
     def require_empty(self) -> None:
         """Raise RefusedError if there is anything below the prefix."""
-        if any(self.list("")):
-            hint = "choose a new prefix; if a creation was interrupted here, remove what it left first"
-            raise RefusedError(f"{self.url} is not empty", hint=hint, code="not-empty")
+        first = islice(self.list(""), _PAGE)  # by name: those that make it a repository come early
+        if found := {each.name.partition("/")[0] for each in first}:
+            raise occupied(self.url, found)
 
     def put(self, name: str, parts: Sequence[Bytes], *, verify_share: float = 1.0) -> None:
         """See the port. Nothing is read back: the store has compared the checksum that came with the bytes."""
