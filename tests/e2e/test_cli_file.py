@@ -166,6 +166,16 @@ def test_one_file_comes_back(site: Site, guest: Path) -> None:
     assert (site.home / "random").read_bytes() == (guest / "big/random").read_bytes()
 
 
+def test_what_came_is_counted_and_a_directory_that_is_not_there_is_told_first(site: Site) -> None:
+    done = site.run("file", "get", "web01@latest:/etc/passwd", "--output", "counted")
+    assert "/counted: 1 file, 0 folders and 0 links of /etc/passwd" in done.out
+    for archive in ((), ("--archive", "tar"), ("--archive", "zip")):
+        nowhere = site.run("file", "get", "web01@latest:/etc", "--output", "no/such/x", *archive, "--json")
+        assert (nowhere.status, nowhere.error["kind"]) == (4, "notfound")
+        assert nowhere.error["message"] == f"directory {site.home}/no/such does not exist"
+        assert nowhere.error["hint"]
+
+
 def test_nothing_is_replaced(site: Site) -> None:
     (site.home / "there").write_text("mine")
     done = site.run("file", "get", "web01@latest:/etc/passwd", "--output", "there", "--json")

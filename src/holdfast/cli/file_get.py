@@ -13,7 +13,7 @@ from holdfast.bootstrap.settings import find_connection
 from holdfast.bootstrap.wiring import connect, open_for_reading
 from holdfast.cli.common import Common
 from holdfast.cli.file import volume_options, wanted_volumes
-from holdfast.cli.output import size_text
+from holdfast.cli.output import counted, size_text
 from holdfast.cli.point_choice import choose_point
 from holdfast.cli.stream import StreamCommand, stream
 from holdfast.core.errors import UsageError
@@ -100,7 +100,8 @@ def _top(wanted: FileReference) -> bytes:
 
 
 def _lines(result: ExtractResult) -> list[str]:
-    counts = f"{result.files} files, {result.directories} folders and {result.links} links"
+    files, folders = counted(result.files, "file"), counted(result.directories, "folder")
+    counts = f"{files}, {folders} and {counted(result.links, 'link')}"
     return [
         f"{result.output}: {counts} of {result.path} in point {result.point} of {result.machine}",
         f"  {size_text(result.bytes)}, {result.seconds:.1f} s",

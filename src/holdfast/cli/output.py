@@ -68,6 +68,11 @@ def size_text(size_bytes: int) -> str:
     return f"{value:.1f} {_UNITS[unit]}" if unit else f"{size_bytes} B"
 
 
+def counted(count: int, noun: str) -> str:
+    """For instance `1 file`, `2 files`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def utc_text(time: datetime) -> str:
     """RFC 3339 in UTC, to the microsecond, always of the same width."""
     return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

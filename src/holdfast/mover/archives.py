@@ -12,7 +12,7 @@ from typing import IO, Final
 
 from holdfast.filesystems import Entry
 from holdfast.mover.contents import Piece
-from holdfast.mover.unpacking import refuse_existing, told
+from holdfast.mover.unpacking import refuse_existing, require_directory, told
 
 _ZEROS: Final = bytes(1024 * 1024)
 _SPECIAL: Final = {stat.S_IFIFO: tarfile.FIFOTYPE, stat.S_IFCHR: tarfile.CHRTYPE, stat.S_IFBLK: tarfile.BLKTYPE}
@@ -22,7 +22,8 @@ class _Archive:
     """A new file that gets its name once it is whole."""
 
     def __init__(self, output: bytes) -> None:
-        """Raises RefusedError if there is something already, FailedError."""
+        """Raises RefusedError if there is something already, NotFoundError if there is no directory, FailedError."""
+        require_directory(output)
         refuse_existing(output)
         self._output = output
         self._draft = output + b".partial"

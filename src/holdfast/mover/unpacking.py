@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, Protocol
 
-from holdfast.core.errors import FailedError, FullError, RefusedError
+from holdfast.core.errors import FailedError, FullError, NotFoundError, RefusedError
 from holdfast.filesystems import Entry
 from holdfast.mover.contents import Piece
 
@@ -56,7 +56,8 @@ class Unpacked:
     knows_second_names = True
 
     def __init__(self, output: bytes) -> None:
-        """Raises RefusedError if there is something already."""
+        """Raises RefusedError if there is something already, NotFoundError if there is no directory for it."""
+        require_directory(output)
         refuse_existing(output)
         self._output = output
         self._draft = output + b".partial"
@@ -161,6 +162,14 @@ class Unpacked:
         self.lost[what] = self.lost.get(what, 0) + 1
 
 
+def require_directory(output: bytes) -> None:
+    """Raise NotFoundError unless there is a directory for it."""
+    directory = os.path.dirname(output) or b"."  # noqa: PTH120 - paths of bytes
+    if not os.path.isdir(directory):  # noqa: PTH112
+        message = f"directory {os.fsdecode(directory)} does not exist"
+        raise NotFoundError(message, hint="create it or name another")
+
+
 def refuse_existing(output: bytes) -> None:
     """Raise RefusedError if there is something, also a link to nothing."""
     if os.path.lexists(output):
@@ -175,8 +184,10 @@ def told(place: bytes) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        kind = FullError if error.errno in _FULL else FailedError
-        raise kind(f"{os.fsdecode(place)}: {error.strerror}", code="not-written") from error
+        message = f"{os.fsdecode(place)}: {error.strerror}"
+        if error.errno in _FULL:
+            raise FullError(message, hint="make room or name another output", code="not-written") from error
+        raise FailedError(message, code="not-written") from error
 
 
 def _write(file: int, start: int, content: memoryview) -> None:
