@@ -102,13 +102,13 @@ class CameFromElsewhere(ImageCapture):
         return self.xml.encode()
 
 
-def back_up_from_elsewhere(site: Site, guest: Guest, disk: Path) -> str:
-    """A point of a machine like this guest, but of a kind that no host has yet."""
+def back_up_altered(site: Site, guest: Guest, name: str, disk: Path, what: str, instead: str) -> str:
+    """A point of a machine like this guest, but for what its definition says in one place."""
     xml = guest.domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
-    altered, count = re.subn(r"machine='pc-i440fx-[^']*'", "machine='pc-i440fx-99.0'", xml)
+    altered, count = re.subn(what, instead, xml, flags=re.DOTALL)
     assert count == 1, xml
     repository = open_repository(LocalDirectory.open(site.repository), PASSPHRASE.encode())
-    with capture_images("elsewhere", {"vda": disk}) as images:
+    with capture_images(name, {"vda": disk}) as images:
         known = {field.name: getattr(images, field.name) for field in fields(images)}
         capture = CameFromElsewhere(**known, xml=altered)
         return mover.back_up(capture, repository, parent=None, progress=Silence()).point.id
@@ -124,7 +124,13 @@ def trials(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial
         guest = lab.boot_from_disk("tried", [lab.system_disk("tried")], devices=DEVICES)
         guest.run(GATEWAY_ANSWERS)
         guest.run(f"sed -i '/^trap/i {SERVICE}' /sbin/start; grep -q 8080 /sbin/start")
-        points = {"elsewhere": back_up_from_elsewhere(site, guest, lab.system_disk("elsewhere"))}
+        other, no_host_has = lab.system_disk("elsewhere"), ("machine='pc-i440fx-[^']*'", "machine='pc-i440fx-99.0'")
+        points = {
+            "elsewhere": back_up_altered(site, guest, "elsewhere", other, *no_host_has),
+            "blind": back_up_altered(
+                site, guest, "blind", other, "<video>.*</video>", "<video><model type='none'/></video>"
+            ),
+        }
         points["good"] = back_up(site, guest)
         guest.run("echo 1 >/sys/fs/ext4/vda2/trigger_fs_error; sleep 1")
         points["file system"] = back_up(site, guest)
@@ -190,6 +196,47 @@ def test_a_good_point_is_proven_from_inside_and_reaches_nobody(trials: Trials, t
     assert kept["ok"]
     assert kept["picture"]
     assert trials.site.run("point", "show", "tried@latest-verified", "--json").value["id"] == trials.points["good"]
+
+
+def test_a_machine_without_a_screen_is_good_but_a_picture_that_was_wanted_is_missed(
+    trials: Trials, tmp_path: Path
+) -> None:
+    picture = tmp_path / "screen.png"
+    never = trials.site.run("point", "show", trials.points["blind"], "--picture", picture, "--json").error
+    assert (never["code"], "--boot" in never["hint"]) == ("no-picture", True)
+    options = ("--boot", "--timeout", "100", "--picture", picture, "--json")
+    done = trials.site.run("point", "verify", trials.points["blind"], *options)
+    assert (done.status, done.end["results"][0]["ok"]) == (3, True), done.err
+    told = [event["message"] for event in done.events if event["type"] == "warning"]
+    assert told == [f"{picture} is not written: blind has no screen"]
+    assert "Waiting for the guest (up to 100 s)" in [event.get("step") for event in done.events]
+    shown = trials.site.run("point", "show", trials.points["blind"], "--picture", picture, "--json").error
+    assert "no screen" in shown["message"]
+    assert "--boot" not in shown["hint"]
+    assert not picture.exists()
+
+
+def test_where_a_picture_goes_is_looked_at_before_anything_runs(trials: Trials, tmp_path: Path) -> None:
+    for options in (("verify", "--boot"), ("show",)):
+        verb, *more = options
+        command = ("point", verb, trials.points["good"], *more, "--json", "--picture")
+        nowhere = trials.site.run(*command, tmp_path / "no" / "screen.png")
+        assert (nowhere.status, nowhere.error["kind"]) == (4, "notfound")
+        assert nowhere.error["message"] == f"directory {tmp_path / 'no'} does not exist"
+        assert trials.site.run(*command, tmp_path).status == 2
+        assert "step" not in nowhere.out
+
+
+def test_a_point_that_is_on_trial_is_not_tried_a_second_time_meanwhile(trials: Trials) -> None:
+    verifying = trials.start_to_verify(trials.points["hangs"])
+    try:
+        second = trials.site.run("point", "verify", trials.points["hangs"], "--boot", "--json")
+        assert (second.status, second.error["code"]) == (9, "on-trial")
+        assert second.error["message"] == f"point {trials.points['hangs']} of tried is on trial already"
+        assert trials.on_trial() == [f"holdfast-trial-{trials.points['hangs']}"]
+    finally:
+        verifying.terminate()
+        verifying.communicate(timeout=60)
 
 
 def test_several_are_tried_at_once_and_what_was_broken_is_found_in_each(trials: Trials) -> None:
@@ -287,6 +334,7 @@ def test_without_a_trial_all_that_a_point_holds_is_read_and_damage_is_named(tria
     status, result = trials.verify(trials.points["good"])
     assert (status, result["ok"]) == (0, True)
     assert checks(result) == {"definition": True, "disk vda": True}
+    assert result["checks"][1]["detail"].endswith("MiB read and proved")
     hurt = Site(home=tmp_path, environment=trials.site.environment)
     shutil.copytree(trials.site.repository, hurt.repository)
     largest = max((hurt.repository / "packs").rglob("*"), key=lambda path: path.stat().st_size)

@@ -14,13 +14,14 @@ from click.core import ParameterSource
 from holdfast.bootstrap.settings import CONNECT, TARGET_SECRET, find_connection, read_second_settings
 from holdfast.bootstrap.wiring import capture_images, connect, open_repository
 from holdfast.cli.common import Common
-from holdfast.cli.output import local_text, size_text
+from holdfast.cli.output import local_text
 from holdfast.cli.parameters import ByteSize, named_images
 from holdfast.cli.stream import Stream, StreamCommand, stream
 from holdfast.cli.times import Duration
 from holdfast.core.errors import HoldfastError, UsageError
 from holdfast.core.ports import CaptureOptions
 from holdfast.core.progress import Progress
+from holdfast.core.sizes import size_text
 from holdfast.jobs.everywhere import bring_along, protect_in_first
 from holdfast.jobs.protect import protect_images, protect_machine
 from holdfast.jobs.results import BackupResult

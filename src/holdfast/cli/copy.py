@@ -10,11 +10,12 @@ import click
 from holdfast.bootstrap.settings import TARGET_SECRET, RepositorySettings, read_second_settings
 from holdfast.bootstrap.wiring import open_repository
 from holdfast.cli.common import Command, Common, Group
-from holdfast.cli.output import local_text, print_json, print_table, size_text
+from holdfast.cli.output import local_text, print_json, print_table
 from holdfast.cli.shapes import point_shape
 from holdfast.cli.stream import Stream, StreamCommand, stream
 from holdfast.core.point import RestorePoint
 from holdfast.core.selection import PointReference, in_order, parse_reference
+from holdfast.core.sizes import size_text
 from holdfast.jobs.copy import CopyPlan, PlannedPoint, choose_points, copy_planned, plan_copy
 from holdfast.jobs.hold import all_held
 from holdfast.jobs.results import CopyResult

@@ -11,11 +11,12 @@ import click
 from holdfast.bootstrap.wiring import foreign_reader, open_for_reading
 from holdfast.cli.common import Command, Common, Group
 from holdfast.cli.lazy import Stub
-from holdfast.cli.output import local_text, print_json, print_table, size_text
+from holdfast.cli.output import local_text, print_json, print_table
 from holdfast.cli.parameters import volume_keys
 from holdfast.cli.point_choice import choose_point
 from holdfast.core.errors import UsageError
 from holdfast.core.file_reference import FileReference, parse_file
+from holdfast.core.sizes import size_text
 from holdfast.filesystems import Inspection, VolumeFound, Wanted
 from holdfast.jobs.files import FileInfo, doubts, listed, looked_into
 from holdfast.mover.contents import read_pieces

@@ -7,10 +7,11 @@ import click
 from holdfast.bootstrap.wiring import open_for_reading
 from holdfast.cli.common import Command, Common
 from holdfast.cli.file import volume_options, wanted_volumes
-from holdfast.cli.output import local_text, plain, print_json, print_table, size_text
+from holdfast.cli.output import local_text, plain, print_json, print_table
 from holdfast.cli.point_choice import choose_point
 from holdfast.core.file_reference import parse_file
 from holdfast.core.selection import parse_reference
+from holdfast.core.sizes import size_text
 from holdfast.jobs.file_diff import FileChange, compare_files
 from holdfast.jobs.files import FileInfo
 

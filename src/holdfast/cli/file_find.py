@@ -7,9 +7,10 @@ import click
 from holdfast.bootstrap.wiring import open_for_reading
 from holdfast.cli.common import Command, Common
 from holdfast.cli.file import file_row, look, volume_options, wanted_volumes
-from holdfast.cli.output import local_text, plain, print_json, print_table, size_text
+from holdfast.cli.output import local_text, plain, print_json, print_table
 from holdfast.core.file_reference import AnywhereReference, FileReference, parse_anywhere
 from holdfast.core.selection import points_of
+from holdfast.core.sizes import size_text
 from holdfast.filesystems import Wanted
 from holdfast.jobs.files import FileInfo, find_files
 from holdfast.jobs.versions import FileVersion, find_versions

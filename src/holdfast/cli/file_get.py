@@ -13,12 +13,13 @@ from holdfast.bootstrap.settings import find_connection
 from holdfast.bootstrap.wiring import connect, open_for_reading
 from holdfast.cli.common import Common
 from holdfast.cli.file import volume_options, wanted_volumes
-from holdfast.cli.output import counted, size_text
+from holdfast.cli.output import counted
 from holdfast.cli.point_choice import choose_point
 from holdfast.cli.stream import StreamCommand, stream
 from holdfast.core.errors import UsageError
 from holdfast.core.file_reference import FileReference, parse_file
 from holdfast.core.progress import Progress
+from holdfast.core.sizes import size_text
 from holdfast.jobs.extract import ExtractResult, extract
 from holdfast.jobs.files import doubts, looked_into
 from holdfast.mover.archives import TarArchive, ZipArchive

@@ -8,8 +8,9 @@ from holdfast.bootstrap.settings import find_connection
 from holdfast.bootstrap.wiring import connect as connect_to
 from holdfast.cli.common import Command, Common, Group
 from holdfast.cli.lazy import Stub
-from holdfast.cli.output import print_json, print_table, size_text
+from holdfast.cli.output import print_json, print_table
 from holdfast.core.machine import MachineInfo
+from holdfast.core.sizes import size_text
 
 _COMMANDS = [Stub("export", "holdfast.cli.machine_export:export", "Write a point in the format of another hypervisor.")]
 

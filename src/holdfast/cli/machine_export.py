@@ -9,13 +9,13 @@ import click
 
 from holdfast.bootstrap.wiring import appliance, open_for_reading, target_device, target_file
 from holdfast.cli.common import Common
-from holdfast.cli.output import size_text
 from holdfast.cli.point_choice import choose_point
 from holdfast.cli.stream import StreamCommand, stream
 from holdfast.core.errors import NotFoundError, RefusedError, UsageError
 from holdfast.core.point import PointDisk, RestorePoint
 from holdfast.core.ports import TargetDisk
 from holdfast.core.selection import parse_reference, select_disk
+from holdfast.core.sizes import size_text
 from holdfast.jobs.elsewhere import Export
 from holdfast.jobs.results import ExportResult
 from holdfast.repository import Repository

@@ -12,8 +12,6 @@ from typing import Any
 
 import click
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-
 
 def plain(value: Any) -> Any:
     """`value` in JSON's own types: dataclasses by field, times in RFC 3339 and UTC."""
@@ -58,14 +56,6 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
 def printable(text: str) -> str:
     """`text` without what could move a terminal's cursor or end a line: names come from elsewhere."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-
-
-def size_text(size_bytes: int) -> str:
-    """Bytes for people, in powers of 1024."""
-    value, unit = float(size_bytes), 0
-    while value >= 1023.95 and unit < len(_UNITS) - 1:  # what would round to 1024.0 belongs to the next unit
-        value, unit = value / 1024, unit + 1
-    return f"{value:.1f} {_UNITS[unit]}" if unit else f"{size_bytes} B"
 
 
 def counted(count: int, noun: str) -> str:

@@ -8,11 +8,13 @@ import click
 from holdfast.bootstrap.wiring import open_for_reading
 from holdfast.cli.common import Command, Common, Group
 from holdfast.cli.lazy import Stub
-from holdfast.cli.output import local_text, print_facts, print_json, print_table, size_text
+from holdfast.cli.output import local_text, print_facts, print_json, print_table
+from holdfast.cli.place import require_place
 from holdfast.cli.point_choice import choose_point
 from holdfast.cli.shapes import point_shape
 from holdfast.core.errors import NotFoundError
 from holdfast.core.selection import in_order, parse_reference, points_of
+from holdfast.core.sizes import size_text
 from holdfast.repository import Repository, Standing
 
 _COMMANDS = [
@@ -76,6 +78,8 @@ def show_point(context: click.Context, reference: str, picture: Path | None) -> 
     """
     common = Common.of(context)
     wanted = parse_reference(reference)
+    if picture is not None:
+        require_place(picture)
     with open_for_reading(common.repository(), common.warn) as repository:
         chosen = choose_point(repository, wanted)
         standing, now = repository.log.state.standings[chosen.id], repository.log.clock()
@@ -92,13 +96,20 @@ def show_point(context: click.Context, reference: str, picture: Path | None) -> 
 
 
 def _write_picture(repository: Repository, standing: Standing, path: Path) -> None:
-    if standing.verification is None or standing.verification.picture is None:
+    point, trial = standing.point.id, standing.verification
+    if trial is None:
         raise NotFoundError(
-            f"no picture was kept with point {standing.point.id}",
-            hint=f"run: holdfast point verify {standing.point.id} --boot",
+            f"no picture was kept with point {point}: it was never on trial",
+            hint=f"run: holdfast point verify {point} --boot",
             code="no-picture",
         )
-    path.write_bytes(repository.read_blob(standing.verification.picture))
+    if trial.picture is None:
+        raise NotFoundError(
+            f"no picture was kept with point {point}: on its last trial the machine had no screen to be kept",
+            hint=f"what was looked at instead: holdfast point show {point}",
+            code="no-picture",
+        )
+    path.write_bytes(repository.read_blob(trial.picture))
 
 
 def _row(standing: Standing, now: datetime) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import click
 from holdfast.bootstrap.wiring import open_for_reading
 from holdfast.cli.common import Command, Common
 from holdfast.cli.output import print_json, printable
+from holdfast.cli.place import require_place
 from holdfast.cli.point_choice import choose_point
 from holdfast.cli.strip import caption, picture, text_strip
 from holdfast.core.progress import Silence
@@ -35,6 +36,8 @@ def diff_points(context: click.Context, before: str, after: str, output: Path | 
     """
     common = Common.of(context)
     wanted = [parse_reference(text) for text in (before, after)]
+    if output is not None:
+        require_place(output)
     with open_for_reading(common.repository(), common.warn) as repository:
         first, second = (choose_point(repository, each) for each in wanted)
         difference = compare_points(repository, first, second, Silence())

@@ -17,6 +17,7 @@ from holdfast.bootstrap.settings import RepositorySettings, find_connection, fin
 from holdfast.bootstrap.wiring import connect, open_for_reading
 from holdfast.cli.common import Common
 from holdfast.cli.parameters import ByteSize
+from holdfast.cli.place import require_place
 from holdfast.cli.point_choice import choose_points
 from holdfast.cli.progress import logged
 from holdfast.cli.stream import Stream, StreamCommand, stream
@@ -107,6 +108,8 @@ def _refuse_contradictions(said: dict[str, Any], points: int) -> None:
         raise UsageError(f"{given[0]} is for a machine that runs", hint="add --boot")
     if said["picture"] and points > 1:
         raise UsageError("--picture is for one point", hint="`point show --picture` writes each afterwards")
+    if said["picture"]:
+        require_place(said["picture"])
 
 
 def _try_all(
@@ -138,10 +141,22 @@ def _try_all(
             with run.attempt(point.machine, point=point.id):
                 verified, picture = ended.result()
                 _tell(run, verified)
-                if said["picture"] and picture is not None:
-                    said["picture"].write_bytes(picture)
+                if said["picture"]:
+                    _keep_picture(run, point, picture, said["picture"])
     finally:
         workers.shutdown(cancel_futures=True)
+
+
+def _keep_picture(run: Stream, point: RestorePoint, picture: bytes | None, path: Path) -> None:
+    """The trial is over and told: what becomes of its picture is a warning."""
+    if picture is None:
+        run.warn(f"{path} is not written: {point.machine} has no screen")
+        return
+    try:
+        path.write_bytes(picture)
+    except OSError as error:
+        again = f"holdfast point show {point.id} --picture FILE"
+        run.warn(f"{path} is not written: {error.strerror}; the picture is kept with the point: {again}")
 
 
 def _expectations(said: dict[str, Any]) -> Expectations:

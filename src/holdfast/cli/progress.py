@@ -12,8 +12,9 @@ from typing import Any
 
 import click
 
-from holdfast.cli.output import printable, size_text
+from holdfast.cli.output import printable
 from holdfast.core.progress import Progress
+from holdfast.core.sizes import size_text
 
 Clock = Callable[[], float]
 LOG_INTERVAL_S = 5.0

@@ -4,13 +4,14 @@ import click
 
 from holdfast.bootstrap.wiring import create_repository, open_repository
 from holdfast.cli.common import Command, Common, Group
-from holdfast.cli.output import print_facts, print_json, size_text
+from holdfast.cli.output import print_facts, print_json
 from holdfast.cli.repository_check import check
 from holdfast.cli.repository_collect import collect
 from holdfast.cli.repository_keys import keys
 from holdfast.cli.repository_purge import purge
 from holdfast.cli.repository_rebuild import rebuild
 from holdfast.cli.repository_unhide import unhide_objects
+from holdfast.core.sizes import size_text
 from holdfast.repository import RepositoryInfo
 
 

@@ -9,9 +9,10 @@ import click
 from holdfast.bootstrap.settings import TARGET_SECRET, read_second_settings
 from holdfast.bootstrap.wiring import check_journal, check_without_key, open_repository
 from holdfast.cli.common import Common
-from holdfast.cli.output import size_text, table_lines
+from holdfast.cli.output import table_lines
 from holdfast.cli.stream import Stream, StreamCommand, stream
 from holdfast.core.errors import DamagedError
+from holdfast.core.sizes import size_text
 from holdfast.jobs.heal import HealReport, heal_from
 from holdfast.repository import CheckReport, CheckScope, Damage
 

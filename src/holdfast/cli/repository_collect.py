@@ -6,8 +6,8 @@ import click
 
 from holdfast.bootstrap.wiring import open_repository
 from holdfast.cli.common import Common
-from holdfast.cli.output import size_text
 from holdfast.cli.stream import StreamCommand, stream
+from holdfast.core.sizes import size_text
 from holdfast.repository import CollectionPlan, CollectionReport, PackUse, require_trustworthy
 
 

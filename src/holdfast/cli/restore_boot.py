@@ -11,7 +11,6 @@ from holdfast.bootstrap.serving import MachineService
 from holdfast.bootstrap.settings import find_connection, find_run_directory
 from holdfast.bootstrap.wiring import connect, open_for_reading
 from holdfast.cli.common import Common
-from holdfast.cli.output import size_text
 from holdfast.cli.parameters import network_names, storage_directories
 from holdfast.cli.point_choice import choose_point
 from holdfast.cli.restore_options import AGENT_TIMEOUT, NETWORK, RATE
@@ -21,6 +20,7 @@ from holdfast.core.errors import NotFoundError, UsageError
 from holdfast.core.mount import Tenant
 from holdfast.core.point import RestorePoint
 from holdfast.core.selection import parse_reference
+from holdfast.core.sizes import size_text
 from holdfast.jobs.boot import boot_machine, bring_home
 from holdfast.jobs.original import find_machine
 from holdfast.jobs.recover import NewMachine

@@ -1,6 +1,6 @@
 """What was brought back, in words."""
 
-from holdfast.cli.output import size_text
+from holdfast.core.sizes import size_text
 from holdfast.jobs.results import OverwriteResult, RestoreResult
 
 

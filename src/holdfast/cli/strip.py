@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Final
 from xml.sax.saxutils import escape
 
-from holdfast.cli.output import local_text, size_text
+from holdfast.cli.output import local_text
 from holdfast.core.extents import Extent
+from holdfast.core.sizes import size_text
 from holdfast.jobs.compare import DiskDifference, PointDifference
 
 _SHADES: Final = " ░▒▓█"

@@ -52,7 +52,7 @@ class TrialMachine(Protocol):
         """Whether its definition has a channel for a guest agent."""
 
     def start(self) -> None:
-        """Switch it on."""
+        """Switch it on. Raises ConflictError if a machine of its name runs already."""
 
     def wait_for_agent(self, timeout_s: float) -> float | None:
         """Seconds from `start` until the guest agent answered; None if it does not within `timeout_s` from now."""

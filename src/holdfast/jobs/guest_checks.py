@@ -88,11 +88,15 @@ def checks_inside(machine: TrialMachine, expected: Expectations, progress: Progr
             yield from look(machine)
         except GuestError as error:
             progress.warning(f"{look.__name__.replace('_', ' ')} were not looked at: {error}")
+    limit = f"(up to {expected.timeout_s:g} s)"
     for service in expected.services:
+        progress.step(f"Waiting for service {service} {limit}")
         yield _tried(f"service {service}", partial(_service, machine, service), expected.timeout_s)
     for port in expected.ports:
+        progress.step(f"Waiting for port {port} {limit}")
         yield _tried(f"port {port}", partial(_port, machine, port), expected.timeout_s)
     if expected.script:
+        progress.step(f"Running the script {limit}")
         yield _tried("script", partial(_script, machine, expected), 0)
 
 

@@ -7,6 +7,7 @@ from holdfast.core.errors import DamagedError
 from holdfast.core.extents import Extent
 from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Progress
+from holdfast.core.sizes import size_text
 from holdfast.core.verification import CheckOutcome
 from holdfast.jobs.hold import held
 from holdfast.jobs.notes import Notes
@@ -29,7 +30,7 @@ def prove_point(repository: Repository, point: RestorePoint, *, progress: Progre
             except DamagedError as error:
                 outcomes.append(CheckOutcome(name=f"disk {disk.name}", ok=False, detail=error.message))
             else:
-                detail = f"{outcome.written_bytes} bytes read and proved"
+                detail = f"{size_text(outcome.written_bytes)} read and proved"
                 outcomes.append(CheckOutcome(name=f"disk {disk.name}", ok=True, detail=detail))
     return VerifiedPoint(
         point=point.id,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from holdfast.core.ending import stop_if_ending
+from holdfast.core.errors import ConflictError
 from holdfast.core.point import RestorePoint
 from holdfast.core.ports import MachinePlan
 from holdfast.core.progress import Progress
@@ -42,11 +43,11 @@ def try_point(
     *,
     progress: Progress,
 ) -> tuple[VerifiedPoint, bytes | None]:
-    """Run the point's machine, look at it, and keep what came out. Also gives the picture (PNG), if one was taken.
+    """Run the point's machine, look at it, and keep what came out. Also gives the picture (PNG), if there is a screen.
 
     Waits until there is memory for it. That a machine does not come up is an outcome. Raises RefusedError for a point
-    without a definition, and what prevented the trial, an interruption too: then nothing is known of the point, and
-    nothing is kept.
+    without a definition, ConflictError for one that is on trial already, and what prevented the trial, an interruption
+    too: then nothing is known of the point, and nothing is kept.
     """
     notes = Notes(progress)
     plan = _machine(repository, point)
@@ -59,33 +60,43 @@ def try_point(
             platform.trial(TrialPlan(machine=plan, socket=disks.socket, scratch=trial.scratch)) as machine,
         ):
             notes.add(machine.warnings)
+            _start(point, machine, notes)
             outcomes = list(_outcomes(machine, trial.expected, notes))
             if not all(each.ok for each in outcomes):
                 disks.answer_for_reads()
             picture = machine.screen()
+    kept = picture
     if picture is not None and len(picture) > LARGEST_PICTURE_BYTES:
         notes.warning(f"the picture of {point.machine} is too large to be kept")
-        picture = None
+        kept = None
     stop_if_ending()
-    keep_verification(repository, point, outcomes, picture, notes)
+    keep_verification(repository, point, outcomes, kept, notes)
     verified = VerifiedPoint(
         point=point.id,
         machine=point.machine,
         machine_id=point.machine_id,
         ok=all(each.ok for each in outcomes),
         checks=tuple(outcomes),
-        picture=picture is not None,
+        picture=kept is not None,
         seconds=round(time.monotonic() - began, 3),
         warnings=notes.warnings,
     )
     return verified, picture
 
 
-def _outcomes(machine: TrialMachine, expected: Expectations, notes: Notes) -> Iterator[CheckOutcome]:
-    """Look at a machine from its start on; nothing more once it has not come up."""
+def _start(point: RestorePoint, machine: TrialMachine, notes: Notes) -> None:
+    """That this host cannot is nothing to be held against the point."""
     notes.step("Starting the machine, cut off from everything")
-    machine.start()  # that this host cannot is nothing to be held against the point
-    notes.step("Waiting for the guest")
+    try:
+        machine.start()
+    except ConflictError as error:
+        message = f"point {point.id} of {point.machine} is on trial already"
+        raise ConflictError(message, hint="wait until that trial has ended", code="on-trial") from error
+
+
+def _outcomes(machine: TrialMachine, expected: Expectations, notes: Notes) -> Iterator[CheckOutcome]:
+    """Look at a machine that was started; nothing more once it has not come up."""
+    notes.step(f"Waiting for the guest (up to {expected.timeout_s:g} s)")
     booted = boots(machine, expected)
     yield booted
     if booted.ok:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.cli.output import local_text, plain, printable, size_text, table_lines, utc_text
+from holdfast.cli.output import local_text, plain, printable, table_lines, utc_text
 from holdfast.core.selection import parse_reference
+from holdfast.core.sizes import size_text
 
 
 @pytest.mark.parametrize(

@@ -60,10 +60,14 @@ class Machine:
 
 
 class Listener(Silence):
-    """Keeps warnings."""
+    """Keeps warnings and steps."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
+        self.steps: list[str] = []
+
+    def step(self, text: str) -> None:
+        self.steps.append(text)
 
     def warning(self, text: str) -> None:
         self.warnings.append(text)
@@ -202,6 +206,16 @@ def test_what_cannot_be_asked_is_a_warning_unless_it_was_asked_for() -> None:
     outcomes = list(checks_inside(Machine(), expecting(services=("web",)), listener))
     assert [(each.name, each.ok) for each in outcomes] == [("service web", False)]
     assert len(listener.warnings) == 2
+
+
+def test_what_is_waited_for_is_told_and_for_how_long() -> None:
+    listener = Listener()
+    list(checks_inside(Machine(), expecting(services=("web",), ports=(22,), script=b"true"), listener))
+    assert listener.steps == [
+        "Waiting for service web (up to 0.01 s)",
+        "Waiting for port 22 (up to 0.01 s)",
+        "Running the script (up to 0.01 s)",
+    ]
 
 
 def test_a_kernel_that_complains_of_its_disks_fails_the_trial() -> None:

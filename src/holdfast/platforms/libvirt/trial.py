@@ -11,7 +11,7 @@ from typing import Any, Final
 import libvirt
 
 from holdfast.core.ending import is_ending
-from holdfast.core.errors import FullError
+from holdfast.core.errors import ConflictError, FullError
 from holdfast.core.guest import Executed
 from holdfast.core.trial import TrialPlan
 from holdfast.platforms.files.overlay import exported_below, make_scratch_overlay
@@ -59,10 +59,13 @@ class LibvirtTrial:
         return agent_state(self._rewritten.xml) != "none"
 
     def start(self) -> None:
-        """Create the domain."""
+        """Create the domain. Raises ConflictError if there is one of its name."""
         self._began = time.monotonic()
-        with asking("start the machine on trial"):
+        try:
             self._domain = self._connection.createXML(self._rewritten.text, libvirt.VIR_DOMAIN_START_AUTODESTROY)
+        except libvirt.libvirtError as error:
+            self._require_free_name()
+            raise meaning(error, "start the machine on trial") from error
         self._switch = Switch(self._domain, self._rewritten.xml, self._began)
 
     def wait_for_agent(self, timeout_s: float) -> float | None:
@@ -110,6 +113,13 @@ class LibvirtTrial:
         if self._domain is not None:
             with suppress(libvirt.libvirtError):
                 self._domain.destroy()
+
+    def _require_free_name(self) -> None:
+        name = self._rewritten.xml.findtext("name")
+        with asking("list machines"):
+            taken = any(domain.name() == name for domain in self._connection.listAllDomains())
+        if taken:
+            raise ConflictError(f"machine {name} is there already", hint="wait until it has ended", code="on-trial")
 
     def _programs(self) -> GuestPrograms:
         return GuestPrograms(GuestAgent(self._domain), is_ending)
