@@ -1,5 +1,7 @@
 """What every TargetDisk keeps. A subclass gives `make` and `read_back`."""
 
+import mmap
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +37,22 @@ class TargetDiskContract:
         expected = bytearray(SIZE)
         expected[4096 : 4096 + 70_000] = b"a" * 70_000
         expected[SIZE - 5 :] = b"the e"
+        assert self.read_back(output) == expected
+
+    @pytest.mark.parametrize("length", [1, 512, 4096])
+    def test_many_pieces_are_written_one_behind_the_other(self, make: Make, output: Path, length: int) -> None:
+        """More than the kernel takes at once, some of them empty, in memory that lies on pages."""
+        count = min(1500, (SIZE - 8192) // length)
+        memory = memoryview(mmap.mmap(-1, count * length))
+        memory[:] = random.Random(length).randbytes(count * length)
+        pieces = [memory[at * length : (at + 1) * length] for at in range(count)]
+        target = make(output)
+        writer = target.open_writer()
+        writer.write(8192, *pieces[:7], memory[:0], *pieces[7:])
+        writer.close()
+        target.finish()
+        expected = bytearray(SIZE)
+        expected[8192 : 8192 + len(memory)] = memory
         assert self.read_back(output) == expected
 
     def test_nothing_bears_the_name_until_it_is_whole(self, make: Make, output: Path) -> None:

@@ -186,8 +186,9 @@ class _Writer:
         self._target = target
         self._open = True
 
-    def write(self, offset: int, buffer: memoryview) -> None:
+    def write(self, offset: int, *pieces: memoryview) -> None:
         assert self._open
+        buffer = b"".join(pieces)
         self._target.fault(offset, len(buffer))
         assert offset + len(buffer) <= len(self._target.content), "a write past the end of the disk"
         within = (held for held in self._target.reserved if held.start <= offset and offset + len(buffer) <= held.end)
@@ -260,8 +261,9 @@ class _Editor:
     def __init__(self, target: EditableModel) -> None:
         self._target = target
 
-    def write(self, offset: int, buffer: memoryview) -> None:
-        self._target.edit(offset, len(buffer), lambda: self._target._disk.write(offset, bytes(buffer)))
+    def write(self, offset: int, *pieces: memoryview) -> None:
+        content = b"".join(pieces)
+        self._target.edit(offset, len(content), lambda: self._target._disk.write(offset, content))
 
     def zero(self, offset: int, length: int) -> None:
         self._target.edit(offset, length, lambda: self._target._disk.trim(offset, length))

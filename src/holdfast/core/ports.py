@@ -180,8 +180,11 @@ class MachinePlan:
 class BlockWriter(Protocol):
     """Random writes to one disk that is being restored. Used by one thread; several may run side by side."""
 
-    def write(self, offset: int, buffer: memoryview) -> None:
-        """Write all of `buffer` at byte `offset`. Raises FullError or FailedError naming the output and offset."""
+    def write(self, offset: int, *pieces: memoryview) -> None:
+        """Write all of these, one behind the other, from byte `offset` on.
+
+        Raises FullError or FailedError naming the output and offset.
+        """
 
     def close(self) -> None:
         """Hand over what was written. Raises like `write`. May be called twice."""

@@ -69,7 +69,7 @@ class _Nowhere:
         """All threads may share it."""
         return self
 
-    def write(self, offset: int, buffer: memoryview) -> None:
+    def write(self, offset: int, *pieces: memoryview) -> None:
         """It was proved; that is all that was wanted."""
 
     def finish(self) -> None:

@@ -251,8 +251,8 @@ def _write(repository: Repository, disk: EditableDisk, window: _Window, outcome:
                 if isinstance(work, Extent):
                     editor.zero(work.start, work.length)
                     continue
-                for start, content in fetcher.fetch(work):
-                    editor.write(start, content)
+                for stretch in fetcher.fetch(work):
+                    editor.write(stretch.start, *stretch.pieces)
         with counting:
             outcome.read_bytes += fetcher.read_bytes
 

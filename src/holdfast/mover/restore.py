@@ -97,9 +97,9 @@ class _Restore:
         fetcher = Fetcher(self._repository, self._disk.name)
         with closing(self._target.open_writer()) as writer:
             for work in shared:
-                for start, content in fetcher.fetch(work):
-                    writer.write(start, content)
-                    self._count(written=len(content))
+                for stretch in fetcher.fetch(work):
+                    writer.write(stretch.start, *stretch.pieces)
+                    self._count(written=stretch.length)
         self._count(read=fetcher.read_bytes)
 
     def _count(self, *, read: int = 0, written: int = 0, skipped: int = 0) -> None:

@@ -176,9 +176,10 @@ class MemoryWriter:
     def __init__(self, target: MemoryTarget) -> None:
         self._target = target
 
-    def write(self, offset: int, buffer: memoryview) -> None:
+    def write(self, offset: int, *pieces: memoryview) -> None:
         if self._target.faults.during_write is not None:
             raise self._target.faults.during_write
+        buffer = b"".join(pieces)
         self._target.content[offset : offset + len(buffer)] = buffer
 
     def close(self) -> None:

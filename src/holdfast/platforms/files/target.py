@@ -28,6 +28,7 @@ from holdfast.platforms.nbd.server import QemuNbd
 
 _WORTH_RESERVING: Final = 1024 * 1024
 _WORTH_WAITING: Final = 128 * 1024
+_IOV_MAX: Final = 1024
 
 
 class Body(Protocol):
@@ -205,22 +206,27 @@ class _RawWriter:
             raise writing_failed(draft, "opening", error) from error
         self._direct = _open_direct(draft)
 
-    def write(self, offset: int, buffer: memoryview) -> None:
-        done = 0
-        while done < len(buffer):
+    def write(self, offset: int, *pieces: memoryview) -> None:
+        rest = list(pieces)
+        while rest:
             try:
-                done += self._write_some(offset + done, buffer[done:])
+                count = self._write_some(offset, rest[:_IOV_MAX])
             except OSError as error:
-                raise writing_failed(self._draft, f"writing at {offset + done}", error) from error
+                raise writing_failed(self._draft, f"writing at {offset}", error) from error
+            offset += count
+            while rest and count >= len(rest[0]):
+                count -= len(rest.pop(0))
+            if count:
+                rest[0] = rest[0][count:]
 
-    def _write_some(self, offset: int, buffer: memoryview) -> int:
-        if self._direct >= 0 and len(buffer) >= _WORTH_WAITING:
+    def _write_some(self, offset: int, pieces: Sequence[memoryview]) -> int:
+        if self._direct >= 0 and sum(map(len, pieces)) >= _WORTH_WAITING:
             try:
-                return os.pwrite(self._direct, buffer, offset)
+                return os.pwritev(self._direct, pieces, offset)
             except OSError as error:
                 if error.errno != errno.EINVAL:  # what is not aligned
                     raise
-        return os.pwrite(self._cached, buffer, offset)
+        return os.pwritev(self._cached, pieces, offset)
 
     def close(self) -> None:
         files = [file for file in (self._cached, self._direct) if file >= 0]

@@ -96,8 +96,13 @@ class NbdWriter:
         self._export = export
         self._handle = export.connect()
 
-    def write(self, offset: int, buffer: memoryview) -> None:
-        """Write all of `buffer` at byte `offset`. Raises FullError or FailedError naming the output and offset."""
+    def write(self, offset: int, *pieces: memoryview) -> None:
+        """Write all of these, one behind the other. Raises FullError or FailedError naming the output and offset."""
+        for piece in pieces:
+            self._write_one(offset, piece)
+            offset += len(piece)
+
+    def _write_one(self, offset: int, buffer: memoryview) -> None:
         try:
             for at in range(0, len(buffer), _WRITE_PIECE):
                 self._handle.pwrite(buffer[at : at + _WRITE_PIECE], offset + at)
