@@ -12,8 +12,9 @@ from holdfast.core.progress import Progress
 from holdfast.core.selection import select_disk
 from holdfast.jobs.hold import held
 from holdfast.jobs.notes import Notes
+from holdfast.jobs.recover import fill
 from holdfast.jobs.results import ExportResult, RestoredDisk
-from holdfast.mover import RestoreOutcome, restore_disk, stream_disk
+from holdfast.mover import RestoreOutcome, stream_disk
 from holdfast.repository import Repository
 
 
@@ -53,7 +54,7 @@ class Export:
     def _to_image(self, name: str, target: TargetDisk) -> RestoreOutcome:
         self._notes.step(f"Exporting {name}")
         disk = select_disk(self._point, name)
-        return restore_disk(self._repository, disk, target, progress=self._notes)
+        return fill(self._repository, disk, target, self._notes)
 
     def _result(
         self, image_format: str, output: str, places: Mapping[str, str], outcomes: list[RestoreOutcome]

@@ -139,11 +139,14 @@ def recover_machine(
 
 
 def _fill(repository: Repository, disk: PointDisk, target: TargetDisk, progress: Progress) -> RestoreOutcome:
-    """Write a disk, or what an earlier try left out of it."""
+    progress.step(f"{'Restoring' if target.left_over is None else 'Completing'} {disk.name}")
+    return fill(repository, disk, target, progress)
+
+
+def fill(repository: Repository, disk: PointDisk, target: TargetDisk, progress: Progress) -> RestoreOutcome:
+    """Write a disk onto zeros, or what it lacks onto whatever the target holds."""
     if target.left_over is None:
-        progress.step(f"Restoring {disk.name}")
         return restore_disk(repository, disk, target, progress=progress)
-    progress.step(f"Completing {disk.name}")
     with opening(repository, disk) as stored:
         outcome = equalise_disk(repository, stored, target.left_over, None, progress)
     return RestoreOutcome(read_bytes=outcome.read_bytes, written_bytes=outcome.different_bytes)

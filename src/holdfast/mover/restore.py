@@ -32,6 +32,7 @@ def restore_disk(repository: Repository, disk: PointDisk, target: TargetDisk, *,
     Every byte is proved by its id before it is written. Does not call `target.finish`. Raises DamagedError naming disk
     and range if no good copy of a block is left, or what the target raises.
     """
+    assert target.left_over is None, "what it holds would stay where the disk has zeros"
     with opening(repository, disk) as stored:
         return _Restore(repository, disk, stored, target, progress).run()
 
