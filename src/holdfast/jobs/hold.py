@@ -92,8 +92,7 @@ def reason_of_tenant(machine: str) -> str:
 
 def how_holds_end(standing: Standing, now: datetime) -> str:
     """What to do about the holds on a point. What a machine runs from must not be released under it."""
-    holds = [hold for hold in standing.holds.values() if hold.until is None or hold.until > now]
-    return "; ".join(dict.fromkeys(map(_how_to_end, holds)))
+    return "; ".join(dict.fromkeys(map(_how_to_end, standing.holds_at(now).values())))
 
 
 def _how_to_end(hold: Holding) -> str:
