@@ -121,10 +121,7 @@ class GuestfsFiles:
                 )
             message = self._connection.recv_bytes(_LARGEST_ANSWER)
             return msgspec.msgpack.decode(message, type=ForeignAnswer)
-        except (EOFError, OSError) as error:
-            raise self._ended() from error
-        except msgspec.MsgspecError as error:
-            self.close()
+        except (EOFError, OSError, msgspec.MsgspecError) as error:
             raise self._ended() from error
 
     def _ended(self) -> HoldfastError:
