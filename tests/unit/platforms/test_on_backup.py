@@ -66,6 +66,13 @@ def disks_of(definition: str) -> list[tuple[str, dict[str, str]]]:
     return [(each.find("target").get("dev"), each.find("source").attrib) for each in devices]  # type: ignore[union-attr,misc]
 
 
+def test_a_disk_whose_place_is_said_in_no_known_way_is_one_that_others_stand_in_for() -> None:
+    """Else the machine would be taken for one beside its original, and be undefined."""
+    domain = parse(on_backup())
+    remember(domain, [ET.fromstring('<disk type="vhostuser"><target dev="vda"/></disk>')])
+    assert former_disks(domain) == [""]
+
+
 def test_a_machine_gets_its_disks_back_in_their_places() -> None:
     assert former_disks(parse(in_place())) == ["web"]
     assert disks_of(without_stand_ins(in_place())) == [

@@ -104,9 +104,7 @@ def former_nvram(domain: ET.Element) -> Path | None:
 
 def former_disks(domain: ET.Element) -> list[str]:
     """Where the disks are for which others stand in: files, devices or names of volumes."""
-    sources = _former(domain, "disk/source")
-    keys = ("file", "dev", "volume", "name")
-    return [next((source.attrib[key] for key in keys if key in source.attrib), "") for source in sources]
+    return [_place(disk) for disk in _former(domain, "disk")]
 
 
 def without_stand_ins(definition: str) -> str:
@@ -195,6 +193,12 @@ def _stand_on(disk: ET.Element, origin: Origin) -> dict[str, str]:
 def _former(domain: ET.Element, path: str) -> list[ET.Element]:
     """What a machine had before it was booted in its own place; nothing of another's."""
     return domain.findall(f"metadata/{_ORIGIN}/{_FORMER}[@of='{domain.findtext('uuid')}']/{path}")
+
+
+def _place(disk: ET.Element) -> str:
+    """Where a disk is, in whatever way that is said; empty if in none of these."""
+    said = {} if (source := disk.find("source")) is None else source.attrib
+    return next((said[key] for key in ("file", "dev", "volume", "name") if key in said), "")
 
 
 def _file(disk: ET.Element) -> str:
