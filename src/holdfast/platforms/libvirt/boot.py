@@ -15,7 +15,15 @@ from holdfast.platforms.libvirt.checkpoints import Checkpoints
 from holdfast.platforms.libvirt.fit import fit
 from holdfast.platforms.libvirt.marks import new_checkpoint_name
 from holdfast.platforms.libvirt.on_backup import list_files, run_from_backup
-from holdfast.platforms.libvirt.recreate import check_name, check_networks, place_disks, redraw, require_new, write_new
+from holdfast.platforms.libvirt.recreate import (
+    check_name,
+    check_networks,
+    place_disks,
+    place_variables,
+    redraw,
+    require_new,
+    write_new,
+)
 from holdfast.platforms.libvirt.rewrite import Rewritten
 from holdfast.platforms.libvirt.switch import Switch
 
@@ -142,8 +150,7 @@ def draw(plan: BootPlan) -> Blueprint:
     """What is to be made. Raises RefusedError or UsageError for places and networks that cannot be."""
     machine = plan.machine
     overlays = place_disks(machine)
-    directory = next(iter(overlays.values())).parent
-    nvram = None if machine.nvram is None else directory / f"{machine.name}-nvram.fd"
+    nvram = place_variables(machine, overlays)
     rewritten = redraw(machine, overlays, nvram)
     checkpoint = new_checkpoint_name(plan.owner)
     run_from_backup(rewritten.xml, plan.identity, plan.origin, checkpoint, overlays)

@@ -79,8 +79,7 @@ def recreate(connection: Any, plan: MachinePlan) -> Iterator[LibvirtTarget]:
     """Prepare a new domain. Raises RefusedError or UsageError before anything is made."""
     check_name(connection, plan.name)
     paths = place_disks(plan)
-    directory = next(iter(paths.values())).parent
-    nvram = None if plan.nvram is None else directory / f"{plan.name}-nvram.fd"
+    nvram = place_variables(plan, paths)
     rewritten = redraw(plan, paths, nvram)
     fit(connection, rewritten)
     check_networks(connection, rewritten)
@@ -128,6 +127,11 @@ def place_disks(plan: MachinePlan) -> dict[str, Path]:
     known = [] if isinstance(plan.definition, Hardware) else read_disks(parse(plan.definition))
     originals = {disk.name: disk.path for disk in known}
     return {disk.name: _place(disk, plan, originals.get(disk.name)) for disk in plan.disks}
+
+
+def place_variables(plan: MachinePlan, disks: Mapping[str, Path]) -> Path | None:
+    """Where the firmware variables are to be, if there are any: beside the first disk."""
+    return None if plan.nvram is None else next(iter(disks.values())).parent / f"{plan.name}-nvram.fd"
 
 
 def _place(disk: DiskPlan, plan: MachinePlan, original: Path | None) -> Path:

@@ -143,6 +143,13 @@ def give_new_image(element: ET.Element, disk: DiskPlan, path: Path, new: Rewritt
     driver.set("type", disk.format)
 
 
+def give_new_variables(nvram: ET.Element, path: Path | None) -> None:
+    """Let an `<nvram>` be this file, whatever it was before; without one libvirt makes it of the template."""
+    _remove_children(nvram, "source")
+    nvram.attrib.pop("type", None)
+    nvram.text = None if path is None else str(path)
+
+
 def _shared_storage(new: Rewritten, _: NewPlaces) -> None:
     """Take out what two machines would write to at once: directories of the host, and memory kept in its files."""
     devices = new.xml.find("devices")
@@ -155,12 +162,8 @@ def _shared_storage(new: Rewritten, _: NewPlaces) -> None:
 
 
 def _firmware(new: Rewritten, places: NewPlaces) -> None:
-    nvram = new.xml.find("os/nvram")
-    if nvram is None:
-        return
-    _remove_children(nvram, "source")
-    nvram.attrib.pop("type", None)
-    nvram.text = None if places.nvram is None else str(places.nvram)  # without one libvirt makes it of the template
+    if (nvram := new.xml.find("os/nvram")) is not None:
+        give_new_variables(nvram, places.nvram)
 
 
 def _interfaces(new: Rewritten, places: NewPlaces) -> None:

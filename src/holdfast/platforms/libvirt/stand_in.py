@@ -21,8 +21,8 @@ from holdfast.platforms.libvirt.checkpoints import Checkpoints
 from holdfast.platforms.libvirt.domain_xml import parse
 from holdfast.platforms.libvirt.marks import new_checkpoint_name
 from holdfast.platforms.libvirt.on_backup import list_files, read_origin, remember, run_from_backup, without_stand_ins
-from holdfast.platforms.libvirt.recreate import place_disks
-from holdfast.platforms.libvirt.rewrite import Rewritten, give_new_image
+from holdfast.platforms.libvirt.recreate import place_disks, place_variables
+from holdfast.platforms.libvirt.rewrite import Rewritten, give_new_image, give_new_variables
 from holdfast.platforms.libvirt.standing import require_off
 
 _DEFINITION = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
@@ -62,18 +62,15 @@ def give_back(domain: Any, checkpoint: str) -> None:
 def _draw(plan: BootPlan, definition: ET.Element) -> Blueprint:
     """The definition with overlays instead of its disks. Raises RefusedError."""
     born = f"{plan.machine.name}-{plan.origin.born_at:%Y%m%dT%H%M%S}"
-    overlays = place_disks(replace(plan.machine, name=born, definition=ET.tostring(definition)))
+    newborn = replace(plan.machine, name=born, definition=ET.tostring(definition))
+    overlays = place_disks(newborn)
     drawn = Rewritten(xml=definition)
     former = [*_replace_disks(drawn, plan, overlays)]
     nvram = definition.find("os/nvram")
-    variables = None
-    if nvram is not None and plan.machine.nvram is not None:
+    variables = None if nvram is None else place_variables(newborn, overlays)
+    if nvram is not None and variables is not None:
         former.append(deepcopy(nvram))
-        variables = next(iter(overlays.values())).parent / f"{born}-nvram.fd"
-        for source in nvram.findall("source"):
-            nvram.remove(source)
-        nvram.attrib.pop("type", None)
-        nvram.text = str(variables)
+        give_new_variables(nvram, variables)
     checkpoint = new_checkpoint_name(plan.owner)
     run_from_backup(definition, plan.identity, plan.origin, checkpoint, overlays)
     remember(definition, former)
