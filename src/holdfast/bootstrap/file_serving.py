@@ -3,6 +3,8 @@
 import os
 import secrets
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,9 +14,12 @@ import msgspec
 
 from holdfast.bootstrap import handover
 from holdfast.bootstrap.settings import RepositorySettings
+from holdfast.bootstrap.wiring import foreign_reader
 from holdfast.core.mount import Certificates, Mount, TcpAddress
 from holdfast.core.point import RestorePoint
 from holdfast.filesystems import Wanted
+from holdfast.jobs.browse import Browser, browsing
+from holdfast.jobs.notes import Notes
 from holdfast.platforms.nbd import mounts
 from holdfast.platforms.nbd.mounts import Place, Started
 from holdfast.platforms.nbd.nbdkit import listening_over_tcp, served_at
@@ -69,23 +74,34 @@ class StartedWebdav:
     password: str
 
 
-class FuseOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What the server is told: the handover of the repository, which volumes to show, and where."""
+class FilesOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server of files is told: the handover of the repository, and which volumes to show."""
 
     handed: bytes
+    volume: str | None
+    keys: dict[str, bytes]
+
+
+class FuseOrder(FilesOrder, frozen=True, kw_only=True):
+    """The same, and where."""
+
     directory: str
-    volume: str | None
-    keys: dict[str, bytes]
 
 
-class WebdavOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What the server is told: the same, with the password and a directory of certificates in place of where."""
+class WebdavOrder(FilesOrder, frozen=True, kw_only=True):
+    """The same, and the password, and the directory of the certificates."""
 
-    handed: bytes
-    volume: str | None
-    keys: dict[str, bytes]
     password: str
     certificates: str | None
+
+
+@contextmanager
+def browsing_handed(order: FilesOrder, notes: Notes) -> Iterator[tuple[RestorePoint, Browser]]:
+    """For a server: the point whose files it is to show, and who looks into them. Raises as `browsing` does."""
+    taken = handover.decode(order.handed)
+    wanted = Wanted(volume=order.volume, keys=order.keys, foreign=foreign_reader(notes.step))
+    with browsing(taken.repository, taken.point, taken.disks, wanted, notes) as browser:
+        yield taken.point, browser
 
 
 def serve_directory(base: Path, files: FilesOfPoint, directory: Path) -> Started:

@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING, Any, Final
 import mfusepy
 import msgspec
 
-from holdfast.bootstrap.file_serving import FuseOrder
-from holdfast.bootstrap.handover import decode
+from holdfast.bootstrap.file_serving import FuseOrder, browsing_handed
 from holdfast.bootstrap.memory import forbid_core_dumps
-from holdfast.bootstrap.wiring import foreign_reader
 from holdfast.core.errors import HoldfastError, NotFoundError, RefusedError
 from holdfast.core.progress import Silence
-from holdfast.filesystems import Entry, Wanted
-from holdfast.jobs.browse import Browser, browsing
+from holdfast.filesystems import Entry
+from holdfast.jobs.browse import Browser
 from holdfast.jobs.notes import Notes
 from holdfast.platforms.outliving import answer_failure, answer_ready
 
@@ -116,9 +114,7 @@ def main() -> None:
     order = msgspec.msgpack.decode(conversation.recv_bytes(), type=FuseOrder)
     notes = Notes(Silence())
     try:
-        taken = decode(order.handed)
-        wanted = Wanted(volume=order.volume, keys=order.keys, foreign=foreign_reader(notes.step))
-        with browsing(taken.repository, taken.point, taken.disks, wanted, notes) as browser:
+        with browsing_handed(order, notes) as (point, browser):
             mfusepy.FUSE(
                 Files(browser, conversation, notes),
                 order.directory,
@@ -127,7 +123,7 @@ def main() -> None:
                 nosuid=True,
                 nodev=True,
                 default_permissions=True,
-                fsname=f"holdfast:{taken.point.machine}@{taken.point.id}",
+                fsname=f"holdfast:{point.machine}@{point.id}",
                 subtype="holdfast",
                 attr_timeout=_FOREVER_S,
                 entry_timeout=_FOREVER_S,

@@ -21,15 +21,12 @@ from wsgidav.http_authenticator import HTTPAuthenticator
 from wsgidav.request_resolver import RequestResolver
 from wsgidav.wsgidav_app import WsgiDAVApp
 
-from holdfast.bootstrap.file_serving import USER, WebdavOrder
-from holdfast.bootstrap.handover import decode
+from holdfast.bootstrap.file_serving import USER, WebdavOrder, browsing_handed
 from holdfast.bootstrap.memory import forbid_core_dumps
 from holdfast.bootstrap.webdav_files import PointProvider, ReadingOnly
-from holdfast.bootstrap.wiring import foreign_reader
 from holdfast.core.errors import FailedError, HoldfastError
 from holdfast.core.progress import Silence
-from holdfast.filesystems import Wanted
-from holdfast.jobs.browse import Browser, browsing
+from holdfast.jobs.browse import Browser
 from holdfast.jobs.notes import Notes
 from holdfast.platforms.outliving import answer_failure, answer_ready
 
@@ -91,9 +88,7 @@ def main() -> None:
     order = msgspec.msgpack.decode(conversation.recv_bytes(), type=WebdavOrder)
     notes = Notes(Silence())
     try:
-        taken = decode(order.handed)
-        wanted = Wanted(volume=order.volume, keys=order.keys, foreign=foreign_reader(notes.step))
-        with browsing(taken.repository, taken.point, taken.disks, wanted, notes) as browser:
+        with browsing_handed(order, notes) as (_, browser):
             server = HandedServer(socket.socket(fileno=sys.stdin.fileno()), application(browser, order.password))
             if order.certificates is not None:
                 server.ssl_adapter = _tls(Path(order.certificates))
