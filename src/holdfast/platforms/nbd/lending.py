@@ -18,10 +18,15 @@ from holdfast.core.foreign import Blocks
 _MAGIC: Final = b"NBDMAGICIHAVEOPT"
 _FIXED_NEWSTYLE: Final = 3  # and no zeros behind the answer to NBD_OPT_EXPORT_NAME
 _HAS_FLAGS_AND_IS_READ_ONLY: Final = 3
+_OPTION_REPLY_MAGIC: Final = 0x3E889045565A9
+_REPLY_MAGIC: Final = 0x67446698
 _OPTION: Final = struct.Struct(">8sII")
 _OPTION_REPLY: Final = struct.Struct(">QIII")
 _REQUEST: Final = struct.Struct(">IHHQQI")
 _REPLY: Final = struct.Struct(">IIQ")
+_EXPORT_NAME: Final = 1
+_ABORT: Final = 2
+_INFO: Final = 6
 _GO: Final = 7
 _REP_ACK: Final = 1
 _REP_INFO: Final = 3
@@ -74,19 +79,18 @@ class Lending:
             if magic != _MAGIC[8:] or length > 65536:
                 return False
             _exactly(client, length)
-            match option:
-                case 1:  # NBD_OPT_EXPORT_NAME
-                    client.sendall(facts)
-                    return True
-                case 6 | 7:  # NBD_OPT_INFO, NBD_OPT_GO
-                    _reply(client, option, _REP_INFO, b"\0\0" + facts)
-                    _reply(client, option, _REP_ACK)
-                    if option == _GO:
-                        return True
-                case 2:  # NBD_OPT_ABORT
-                    return False
-                case _:
-                    _reply(client, option, _REP_UNSUPPORTED)
+            if option == _EXPORT_NAME:
+                client.sendall(facts)
+                return True
+            if option == _ABORT:
+                return False
+            if option not in {_INFO, _GO}:
+                _reply(client, option, _REP_UNSUPPORTED)
+                continue
+            _reply(client, option, _REP_INFO, b"\0\0" + facts)
+            _reply(client, option, _REP_ACK)
+            if option == _GO:
+                return True
 
     def _answer(self, client: socket.socket) -> bool:
         """One request; False at the last."""
@@ -101,17 +105,17 @@ class Lending:
         except HoldfastError as error:
             self.trouble = error
             return self._refuse(client, handle, errno.EIO)
-        client.sendall(_REPLY.pack(0x67446698, 0, handle) + content)
+        client.sendall(_REPLY.pack(_REPLY_MAGIC, 0, handle) + content)
         return True
 
     def _refuse(self, client: socket.socket, handle: int, number: int) -> bool:
         """A write would be followed by its bytes: whoever sends one is not heard further."""
-        client.sendall(_REPLY.pack(0x67446698, number, handle))
+        client.sendall(_REPLY.pack(_REPLY_MAGIC, number, handle))
         return number != errno.EPERM
 
 
 def _reply(client: socket.socket, option: int, kind: int, content: bytes = b"") -> None:
-    client.sendall(_OPTION_REPLY.pack(0x3E889045565A9, option, kind, len(content)) + content)
+    client.sendall(_OPTION_REPLY.pack(_OPTION_REPLY_MAGIC, option, kind, len(content)) + content)
 
 
 def _exactly(client: socket.socket, length: int) -> bytes:
