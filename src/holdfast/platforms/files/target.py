@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from holdfast.core.errors import FailedError, HoldfastError, RefusedError
 from holdfast.core.extents import Extent
+from holdfast.core.pieces import MOST_AT_ONCE, behind
 from holdfast.core.ports import BlockWriter, EditableDisk
 from holdfast.platforms.files.allocation import allocate
 from holdfast.platforms.files.chain import image_device
@@ -28,7 +29,6 @@ from holdfast.platforms.nbd.server import QemuNbd
 
 _WORTH_RESERVING: Final = 1024 * 1024
 _WORTH_WAITING: Final = 128 * 1024
-_IOV_MAX: Final = 1024
 
 
 class Body(Protocol):
@@ -210,14 +210,10 @@ class _RawWriter:
         rest = list(pieces)
         while rest:
             try:
-                count = self._write_some(offset, rest[:_IOV_MAX])
+                count = self._write_some(offset, rest[:MOST_AT_ONCE])
             except OSError as error:
                 raise writing_failed(self._draft, f"writing at {offset}", error) from error
-            offset += count
-            while rest and count >= len(rest[0]):
-                count -= len(rest.pop(0))
-            if count:
-                rest[0] = rest[0][count:]
+            offset, rest = offset + count, behind(rest, count)
 
     def _write_some(self, offset: int, pieces: Sequence[memoryview]) -> int:
         if self._direct >= 0 and sum(map(len, pieces)) >= _WORTH_WAITING:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Self
 
 from holdfast.core.errors import DeniedError, FullError, HoldfastError, NotFoundError
+from holdfast.core.pieces import MOST_AT_ONCE, behind
 from holdfast.repository.storage.occupied import occupied
 from holdfast.repository.storage.port import (
     MAXIMUM_OBJECT_BYTES,
@@ -32,7 +33,6 @@ from holdfast.repository.storage.port import (
 
 _DRAFTS = "tmp"
 _PROBE_BYTES = 128 * 1024
-_IOV_MAX = 512
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -195,11 +195,7 @@ class _Draft:
         """Write all of it, however short the kernel's writes are, and sync."""
         rest = [memoryview(part).cast("B") for part in parts if len(part)]
         while rest:
-            count = os.writev(self.descriptor, rest[:_IOV_MAX])
-            while rest and count >= len(rest[0]):
-                count -= len(rest.pop(0))
-            if count:
-                rest[0] = rest[0][count:]
+            rest = behind(rest, os.writev(self.descriptor, rest[:MOST_AT_ONCE]))
         os.fsync(self.descriptor)
 
     def read_back(self, parts: Sequence[Bytes], share: float) -> None:
