@@ -2,15 +2,20 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.repository import MemoryStorage
 from holdfast.repository import decisions as d
 from holdfast.repository.decisions import Body, Entry
+from holdfast.repository.keys import Holder, Keys
 from holdfast.repository.keyset import KeySet
+from holdfast.repository.known_log import KnownLog, KnownLogFile
 from holdfast.repository.state import State, fold
 from tests.support.decisions import PUBLIC_KEY, START, SetClock, a_change_of_keys, a_point, decide, open_log
 
@@ -194,3 +199,15 @@ def test_whoever_decides_everybody_reads_the_same(history: list[tuple[datetime, 
         assert summary(appended.state) == model.summary()
     for reader in (*logs, open_log(storage)):
         assert summary(reader.read()) == model.summary()
+
+
+@given(HISTORIES)
+def test_a_state_that_was_kept_is_the_state_that_was_folded(history: list[tuple[datetime, Body]]) -> None:
+    state = fold(State(keys=KeySet(signing_key=PUBLIC_KEY)), entries_of(history))
+    holder = Holder(number=1, generation=1, kind="passphrase", private_key=X25519PrivateKey.generate())
+    keys = Keys(bytes(16), b"", {1: b""}, None, holder)
+    known = KnownLog(state=state, hashes=["ab" * 32] * (len(history) + 1), epochs={2: 7})
+    with TemporaryDirectory() as directory:
+        file = KnownLogFile(Path(directory) / "log", keys)
+        file.save(known)
+        assert file.load() == known

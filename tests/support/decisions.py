@@ -51,7 +51,7 @@ class SetClock:
 
 def open_log(storage: Storage, clock: SetClock | None = None, *, keys: Keys = KEYS) -> Log:
     """The log in a storage, by somebody who has read nothing of it; entry 1 is made if there is none."""
-    log = Log(storage, keys, Signer(PUBLIC_KEY, keys.signing_seed), clock or SetClock())
+    log = Log(storage, keys, Signer(PUBLIC_KEY, keys.signing_seed), clock=clock or SetClock())
     if not log.read().number:
         log.create(START, b"")
     return log

@@ -25,6 +25,10 @@ class BrokenLog(Log):
         self.lost: list[str] = []
         self._last: int | None = None
 
+    def open(self) -> None:
+        """Read it."""
+        self.read()
+
     def read(self) -> State:
         """The fold of what is left, as it was when it was read first."""
         with self._reading:

@@ -57,7 +57,7 @@ def hand_over(repository: Repository) -> bytes:
 
 
 def take_over(storage: Storage, handed: bytes, cache: Path | None = None) -> Repository:
-    """The repository that `hand_over` gave, in the same storage."""
+    """The repository that `hand_over` gave, in the same storage. Raises what reading its log raises."""
     opened = msgspec.msgpack.decode(handed, type=_Opened)
     holder = Holder(
         number=opened.holder.number,
@@ -67,4 +67,6 @@ def take_over(storage: Storage, handed: bytes, cache: Path | None = None) -> Rep
     )
     identity = bytes.fromhex(opened.config.id)
     keys = Keys(identity, opened.content_secret, opened.epoch_keys, opened.signing_seed, holder)
-    return Repository(storage, opened.config, keys, BrokenLog if opened.log_is_broken else Log, cache)
+    repository = Repository(storage, opened.config, keys, BrokenLog if opened.log_is_broken else Log, cache)
+    repository.log.open()
+    return repository

@@ -122,6 +122,12 @@ class Keys:
         info = b"holdfast 1 seal " + purpose + b" " + self.repository_id
         return AESGCM(hkdf(self._epoch_keys[epoch], info, salt))
 
+    def host_sealer(self, purpose: bytes, salt: bytes) -> AESGCM:
+        """The cipher of what a host keeps for itself, for whoever opens with the same slot and for nobody else."""
+        assert self.holder
+        info = b"holdfast 1 host " + purpose + b" " + self.repository_id
+        return AESGCM(hkdf(self.holder.private_key.private_bytes_raw(), info, salt))
+
     def enter(self, epoch: EpochSecrets) -> None:
         """Seal and sign with these secrets from now on; what was sealed before stays readable."""
         self._epoch_keys = {**self._epoch_keys, epoch.number: epoch.key}

@@ -41,6 +41,7 @@ from holdfast.repository.decisions import (
 from holdfast.repository.framing import ENTRY
 from holdfast.repository.keys import SALT_BYTES, Keys
 from holdfast.repository.keyset import KeySet, enter_epoch
+from holdfast.repository.known_log import KnownLog, KnownLogFile
 from holdfast.repository.packs import nonce
 from holdfast.repository.signing import SIGNATURE_BYTES, Signer
 from holdfast.repository.state import State, Void, fold
@@ -54,6 +55,8 @@ _ATTEMPTS: Final = 1000
 """Lost races for a number before giving up: each lost race is another writer's success."""
 _FOLDED_AT_ONCE: Final = 256
 """Entries read before they are folded: a fold copies the state, and entries hold more than what is left of them."""
+_KEPT_AFTER: Final = 256
+"""New entries after which the fold is written down here anew: so many are read again in moments, even from far away."""
 
 Clock = Callable[[], datetime]
 
@@ -106,14 +109,20 @@ def utc_now() -> datetime:
 class Log:
     """The log as this process knows it, and the state that is its fold. Safe to use from many threads."""
 
-    def __init__(self, storage: Storage, keys: Keys, signer: Signer, clock: Clock = utc_now) -> None:
+    def __init__(
+        self, storage: Storage, keys: Keys, signer: Signer, kept: KnownLogFile | None = None, clock: Clock = utc_now
+    ) -> None:
+        """`kept` is what this host keeps of the log, for `open` to begin with."""
         self.signer = signer
         self.clock = clock
         self._storage = storage
         self._keys = keys
         self._author = _author()
         self._reading = threading.Lock()
+        self._kept = kept or KnownLogFile(None, keys)
+        self._kept_number = 0
         self._hashes = [_BEGINNING]
+        self._epochs: dict[int, int] = {}
         self._state = State(keys=KeySet(signing_key=signer.public_key))
 
     @property
@@ -139,17 +148,29 @@ class Log:
         with self._reading:
             while self._read_some():
                 pass
+            if self._state.number - self._kept_number >= _KEPT_AFTER:
+                self._keep()
             return self._state
+
+    def open(self) -> None:
+        """Read for the first time, from where this host came to before if that is still what the storage holds.
+
+        Raises DamagedError if a listing shows an entry beyond the first absent number, or if there is none at all, and
+        as `read` does.
+        """
+        listed = self._listed()
+        with self._reading:
+            if len(listed) == max(listed, default=0):  # with a hole in it the log is read as far as that
+                self._begin_with_kept()
+        self.require_entry(max(listed, default=1))
+
+    def last_listed(self) -> int:
+        """The highest number that a listing shows; 1 if it shows none."""
+        return max(self._listed(), default=1)
 
     def require_no_hole(self) -> None:
         """Raise DamagedError if a listing shows an entry beyond the first absent number, or if there is none at all."""
         self.require_entry(self.last_listed())
-
-    def last_listed(self) -> int:
-        """The highest number that a listing shows; 1 if it shows none."""
-        names = (stored.name.removeprefix(_PREFIX) for stored in self._storage.list(_PREFIX))
-        numbers = (int(name) for name in names if _NUMBER.fullmatch(name))  # other programs leave files of other names
-        return max(numbers, default=1)
 
     def require_entry(self, number: int) -> None:
         """Raise DamagedError unless the log reaches this entry, which is known to have been put."""
@@ -222,6 +243,40 @@ class Log:
             return False
         return False
 
+    def _listed(self) -> set[int]:
+        """The numbers that a listing shows."""
+        names = (stored.name.removeprefix(_PREFIX) for stored in self._storage.list(_PREFIX))
+        return {int(name) for name in names if _NUMBER.fullmatch(name)}  # other programs leave files of other names
+
+    def _begin_with_kept(self) -> None:
+        """Take over what is kept, if its last entry stands in the storage: the hash says all that came before.
+
+        The secrets of later epochs are not kept: they are taken from the entries that hand them over.
+        """
+        known = None if self._state.number else self._kept.load()
+        if known is None:
+            return
+        wanted = [number for epoch, number in known.epochs.items() if epoch not in self._keys.epoch_keys]
+        for number in (*wanted, known.state.number):
+            payload = self._payload(number)
+            if payload is None or blake3(payload).hexdigest() != known.hashes[number]:
+                return
+            if number in wanted:
+                self._enter_again(payload, number)
+        self._hashes, self._epochs, self._state = known.hashes, dict(known.epochs), known.state
+        self._kept_number = known.state.number
+
+    def _enter_again(self, payload: bytes, number: int) -> None:
+        """Take the secrets of an epoch from the entry that began it, which was judged when it was folded."""
+        header, _, plain = _unsealed(self._keys, payload, entry_name(number))
+        body = _decoded(header, plain[SIGNATURE_BYTES:]).body
+        assert isinstance(body, Epoch)
+        enter_epoch(self._keys, KeySet().after(body))
+
+    def _keep(self) -> None:
+        self._kept.save(KnownLog(state=self._state, hashes=self._hashes, epochs=self._epochs))
+        self._kept_number = self._state.number
+
     def _read_some(self) -> bool:
         """Read and fold some entries; whether there may be more.
 
@@ -240,6 +295,8 @@ class Log:
         finally:
             if entries:
                 self._state = fold(self._state, entries)
+                if self._state.keys.epoch > 1:
+                    self._epochs.setdefault(self._state.keys.epoch, self._state.number)
         return epoch_begins or len(entries) == _FOLDED_AT_ONCE
 
     def _enter_epoch(self) -> None:

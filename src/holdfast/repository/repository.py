@@ -24,6 +24,7 @@ from holdfast.repository.disk import StoredDisk
 from holdfast.repository.keyring import Keyring, Secret, opened_slots, put_slot
 from holdfast.repository.keys import Keys, SlotKind, new_keys
 from holdfast.repository.keyset import FIRST_SLOT, KeyRemovedError
+from holdfast.repository.known_log import KnownLogFile
 from holdfast.repository.locking import Locking
 from holdfast.repository.log import Log
 from holdfast.repository.lost_config import plan_configuration
@@ -74,7 +75,8 @@ class Repository:
         self.config = config
         self.keys = keys
         self.cutter = Cutter(keys.cut_key, config.cut)
-        self.log = log(storage, keys, Signer(config.signing_key, keys.signing_seed))
+        kept = KnownLogFile(cache / self.id / "log" if cache else None, keys)
+        self.log = log(storage, keys, Signer(config.signing_key, keys.signing_seed), kept)
         self.records = Records(storage, keys, cache / self.id if cache else None)
         self.keyring = Keyring(storage, keys, self.log, config.created_at)
         self.locking = Locking(storage, self.records, self.log, cache / self.id if cache else None)
@@ -275,7 +277,7 @@ def _opened(
             raise DamagedError(message, hint="bring `config` back from a copy of the repository", code="config-forged")
         repository = Repository(storage, stored.config, keys, log, cache)
         try:
-            repository.log.require_no_hole()
+            repository.log.open()
             repository.keyring.require_in_force()
         except KeyRemovedError as error:
             removed = error
