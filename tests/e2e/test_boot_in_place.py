@@ -8,7 +8,7 @@ import libvirt
 import pytest
 
 from holdfast.core.boot import BootPlan, Origin
-from holdfast.core.errors import HoldfastError
+from holdfast.core.errors import HoldfastError, UnreachableError
 from holdfast.core.ports import DiskPlan, MachinePlan
 from holdfast.platforms.files.qcow2 import read_qcow2
 from holdfast.platforms.libvirt import connect
@@ -17,6 +17,7 @@ from tests.e2e.booting import MIB, Boots, booting
 from tests.e2e.command import Finished
 from tests.e2e.protected import shut_down, switch_on
 from tests.testbed.guest import Guest
+from tests.testbed.hosts import PrivateHost, private_host
 from tests.testbed.lab import Lab
 
 pytestmark = pytest.mark.guest
@@ -212,3 +213,30 @@ def test_a_machine_that_somebody_starts_meanwhile_goes_on_with_its_own_disks(
     assert guest.domain.isActive()
     assert guest.run("cat /state") == "new\n"
     assert definition(guest) == before
+
+
+def fail_to_start(platform: LibvirtHost, host: PrivateHost, plan: BootPlan) -> None:
+    """Whether it was started nobody could say any more."""
+    with platform.stand_in(plan) as machine:
+        machine.prepare()
+        host.kill_daemon()
+        machine.start()
+
+
+def test_what_a_machine_may_run_on_is_not_removed_while_libvirt_cannot_be_asked(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    disk, variables = tmp_path / "own.qcow2", tmp_path / "own.fd"
+    with private_host("unasked") as host:
+        made = host.connect()
+        identity = made.defineXML(FIRMWARE.format(name="firm", nvram=variables, disk=disk)).UUIDString()
+        plan = plan_of("firm", identity, place, nvram=b"of the point")
+        with connect(host.uri) as platform, pytest.raises(UnreachableError, match="cannot give firm its disks back"):
+            fail_to_start(platform, host, plan)
+        assert len(list(place.iterdir())) == 2
+        host.start_daemon()
+        with connect(host.uri) as platform:
+            booted = platform.booted("firm")
+            assert booted is not None
+            booted.discard()
+        assert list(place.iterdir()) == []

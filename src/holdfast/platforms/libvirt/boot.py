@@ -85,7 +85,7 @@ class LibvirtBooting:
         blueprint, plan = self._blueprint, self._plan
         with asking("define the machine"):
             domain = self._connection.defineXML(blueprint.rewritten.text)
-        self._undo.callback(self._take_back, domain)
+        self._undo.callback(self._unmake, domain, self._undo.pop_all())
         Checkpoints(domain, [], plan.owner).make_known(blueprint.checkpoint, list(self.overlays))
         self._switch = Switch(domain, blueprint.rewritten.xml)
 
@@ -99,6 +99,11 @@ class LibvirtBooting:
         """Seconds from `start` until the guest agent answered."""
         assert self._switch is not None, "started before it is waited for"
         return self._switch.wait_for_agent(timeout_s)
+
+    def _unmake(self, domain: Any, files: ExitStack) -> None:
+        """The files go last: as long as the definition may stand, the machine may run on them."""
+        self._take_back(domain)
+        files.close()
 
     def _make_files(self) -> None:
         plan, blueprint = self._plan, self._blueprint
@@ -161,5 +166,10 @@ def draw(plan: BootPlan) -> Blueprint:
 def _remove_domain(domain: Any) -> None:
     with suppress(libvirt.libvirtError):
         domain.destroy()
-    with asking(f"remove {domain.name()}"):
+    with asking(f"remove {domain.name()}", hint=hint_of_files_left(domain.name())):
         domain.undefineFlags(UNDEFINE)
+
+
+def hint_of_files_left(name: str) -> str:
+    """What to do where a domain cannot be taken back, and the files that it may run on were left."""
+    return f"it may run, and its files were left: once libvirt answers, `holdfast mount remove {name}` removes them"

@@ -15,7 +15,7 @@ import libvirt
 
 from holdfast.core.boot import BootPlan
 from holdfast.core.errors import RefusedError
-from holdfast.platforms.libvirt.boot import Blueprint, LibvirtBooting, until_started
+from holdfast.platforms.libvirt.boot import Blueprint, LibvirtBooting, hint_of_files_left, until_started
 from holdfast.platforms.libvirt.calls import asking
 from holdfast.platforms.libvirt.checkpoints import Checkpoints
 from holdfast.platforms.libvirt.domain_xml import parse
@@ -40,7 +40,7 @@ def stand_in(connection: Any, domain: Any, plan: BootPlan) -> Iterator[LibvirtBo
     blueprint = _draw(plan, parse(before))
 
     def take_back(made: Any) -> None:
-        with asking(f"give {domain.name()} its disks back"):
+        with asking(f"give {domain.name()} its disks back", hint=hint_of_files_left(domain.name())):
             if made.isActive() and read_origin(parse(made.XMLDesc())) is not None:
                 made.destroy()  # not one that somebody started with its own disks meanwhile
             made.connect().defineXML(before)
