@@ -49,4 +49,4 @@ def _listing(keys: Keys, source: np.random.Generator) -> bytes:
         )
         for number in range(_PACKS)
     ]
-    return encode_index_object(keys, 1, packs)
+    return encode_index_object(keys, 1, packs).blob

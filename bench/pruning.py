@@ -19,15 +19,15 @@ from bench.synthetic import REGION, Edit, content
 from holdfast.core.point import RestorePoint
 from holdfast.repository import LocalDirectory, Repository, create_repository
 
-_SIZE = 32 << 20
+_SIZE = 64 << 20
 _POINTS = 1000
-_HOT, _COLD = 2, 3
+_HOT, _COLD = 4, 6
 _BLOCK = 4096
 _ROUNDS = 3
 _SEED = 500
 _MACHINE = "pruned"
 _SETTING = (
-    f"{_POINTS:,} points of one disk of 32 MiB of noise, five 4 KiB writes between two of them, two of these near the"
+    f"{_POINTS:,} points of one disk of 64 MiB of noise, ten 4 KiB writes between two of them, four of these near the"
     " same places each time; every second point goes; the time of unlocking and starting is taken off each command;"
     " repositories freshly linked from kept ones, page cache warm; the newest point restored and compared"
 )

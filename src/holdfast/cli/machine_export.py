@@ -11,7 +11,7 @@ from holdfast.bootstrap.wiring import appliance, open_for_reading, target_device
 from holdfast.cli.common import Common
 from holdfast.cli.point_choice import choose_point
 from holdfast.cli.stream import StreamCommand, stream
-from holdfast.core.errors import NotFoundError, RefusedError, UsageError
+from holdfast.core.errors import RefusedError, UsageError, no_directory
 from holdfast.core.point import PointDisk, RestorePoint
 from holdfast.core.ports import TargetDisk
 from holdfast.core.selection import parse_reference, select_disk
@@ -109,7 +109,7 @@ def _directory(path: Path) -> Iterator[None]:
         try:
             path.mkdir()
         except FileNotFoundError as error:
-            raise NotFoundError(f"directory {path.parent} does not exist", hint="create it or name another") from error
+            raise no_directory(path.parent) from error
         except FileExistsError as error:
             if not path.is_dir():
                 hint = "name a directory: there are several disks; or choose one with --disk"

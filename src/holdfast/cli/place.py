@@ -3,14 +3,14 @@
 import os
 from pathlib import Path
 
-from holdfast.core.errors import DeniedError, NotFoundError, UsageError
+from holdfast.core.errors import DeniedError, UsageError, no_directory
 
 
 def require_place(path: Path) -> None:
     """Raise NotFoundError, DeniedError or UsageError if no file can be written at `path`."""
     directory = path.absolute().parent
     if not directory.is_dir():
-        raise NotFoundError(f"directory {directory} does not exist", hint="create it or name another")
+        raise no_directory(directory)
     if path.is_dir():
         raise UsageError(f"{path} is a directory", hint="name a file in it")
     if not os.access(path if path.exists() else directory, os.W_OK):

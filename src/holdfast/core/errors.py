@@ -14,6 +14,7 @@
 Each class carries its `kind` (the word in `--json`) and its exit status; `code` tells the cases of one kind apart.
 """
 
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -86,3 +87,8 @@ class FullError(HoldfastError):
 
 class FailedError(HoldfastError):
     """The work ended without its result for a reason that has no kind of its own."""
+
+
+def no_directory(path: Path) -> NotFoundError:
+    """The error where something was to be made in a directory that does not exist."""
+    return NotFoundError(f"directory {path} does not exist", hint="create it or name another")

@@ -9,9 +9,10 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final, Protocol
 
-from holdfast.core.errors import FailedError, FullError, NotFoundError, RefusedError
+from holdfast.core.errors import FailedError, FullError, RefusedError, no_directory
 from holdfast.filesystems import Entry
 from holdfast.mover.contents import Piece
 
@@ -166,8 +167,7 @@ def require_directory(output: bytes) -> None:
     """Raise NotFoundError unless there is a directory for it."""
     directory = os.path.dirname(output) or b"."  # noqa: PTH120 - paths of bytes
     if not os.path.isdir(directory):  # noqa: PTH112
-        message = f"directory {os.fsdecode(directory)} does not exist"
-        raise NotFoundError(message, hint="create it or name another")
+        raise no_directory(Path(os.fsdecode(directory)))
 
 
 def refuse_existing(output: bytes) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from holdfast.core.errors import FailedError, FullError, NotFoundError
+from holdfast.core.errors import FailedError, FullError, no_directory
 from holdfast.platforms.errors import is_full
 
 NAME = re.compile(r"holdfast-[0-9a-f]{12}")
@@ -40,7 +40,7 @@ class Workspace:
             os.write(self._lock, _host().encode())
             self.path.chmod(mode)
         except FileNotFoundError as error:
-            raise NotFoundError(f"directory {base} does not exist", hint="create it or name another") from error
+            raise no_directory(base) from error
         except OSError as error:
             self.close()
             kind = FullError if is_full(error) else FailedError

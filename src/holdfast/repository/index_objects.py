@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 
 from holdfast.core.errors import DamagedError
@@ -42,7 +43,14 @@ def batches(packs: Iterable[Pack], most_packs: int) -> Iterator[list[Pack]]:
         yield batch
 
 
-def encode_index_object(keys: Keys, base: int, packs: Sequence[Pack]) -> bytes:
+class IndexObject(NamedTuple):
+    """Bytes, and the name that they say they have."""
+
+    name: str
+    blob: bytes
+
+
+def encode_index_object(keys: Keys, base: int, packs: Sequence[Pack]) -> IndexObject:
     """An index object over these packs, sealed under a fresh salt."""
     salt = os.urandom(SALT_BYTES)
     header = _HEADER.pack(_MAGIC, keys.repository_id, keys.epoch, salt)
@@ -50,7 +58,8 @@ def encode_index_object(keys: Keys, base: int, packs: Sequence[Pack]) -> bytes:
     for pack in packs:
         fields = (bytes.fromhex(pack.name), pack.size, pack.header.epoch, pack.header.type, pack.header.salt)
         body += [_PACK.pack(*fields), pack.table.encode()]
-    return header + keys.sealer(b"index", keys.epoch, salt).encrypt(nonce(0), b"".join(body), header)
+    blob = header + keys.sealer(b"index", keys.epoch, salt).encrypt(nonce(0), b"".join(body), header)
+    return IndexObject(f"index/{blake3(blob).hexdigest()}", blob)
 
 
 class Listing(NamedTuple):

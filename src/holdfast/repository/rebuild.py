@@ -8,8 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from blake3 import blake3
-
 from holdfast.core.errors import DamagedError, HoldfastError
 from holdfast.core.progress import Progress
 from holdfast.repository import config as configuration
@@ -86,8 +84,8 @@ class Rebuild:
         self._progress.step("Writing the index")
         listed = written = 0
         for batch in batches(self._tables(plan.packs), PACKS_PER_INDEX_OBJECT):
-            blob = encode_index_object(self._records.keys, plan.base, batch)
-            self._storage.put(f"index/{blake3(blob).hexdigest()}", [blob])
+            name, blob = encode_index_object(self._records.keys, plan.base, batch)
+            self._storage.put(name, [blob])
             listed, written = listed + len(batch), written + 1
             self._progress.advance(listed, len(plan.packs))
         for name in plan.damaged:

@@ -147,7 +147,7 @@ class Run:
     def find_number(self, number: int) -> int:
         """The pack of this number; -1 where the run has none."""
         packs, numbers = self._by_number
-        at = int(np.searchsorted(numbers, number))
+        at = int(numbers.searchsorted(number))
         return int(packs[at]) if at < len(numbers) and numbers[at] == number else -1
 
     @cached_property

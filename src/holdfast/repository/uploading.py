@@ -5,8 +5,6 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from blake3 import blake3
-
 from holdfast.repository.index_objects import SEGMENTS_PER_INDEX_OBJECT, encode_index_object
 from holdfast.repository.keys import Keys
 from holdfast.repository.packing import Buffers, SealedPack
@@ -110,8 +108,7 @@ class Uploader:
     def _publish(self, packs: list[Pack]) -> None:
         """List packs that no index object lists yet; only then may anything refer to what they hold."""
         if packs:
-            blob = encode_index_object(self._keys, self._base, packs)
-            name = f"index/{blake3(blob).hexdigest()}"
+            name, blob = encode_index_object(self._keys, self._base, packs)
             self.put(name, [blob])
             self._published(name, packs)
 

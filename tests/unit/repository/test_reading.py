@@ -35,8 +35,8 @@ def put_pack(repository: Repository, *records: Sequence[tuple[bytes, bytes]]) ->
         builder.add(b"".join(content for _, content in record), [(wanted, len(content)) for wanted, content in record])
     sealed = builder.seal()
     repository.storage.put(sealed.pack.object, list(sealed.parts))
-    blob = encode_index_object(repository.keys, 1, [sealed.pack])
-    repository.storage.put(f"index/{blake3(blob).hexdigest()}", [blob])
+    name, blob = encode_index_object(repository.keys, 1, [sealed.pack])
+    repository.storage.put(name, [blob])
     return sealed.pack.object
 
 

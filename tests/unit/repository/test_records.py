@@ -25,8 +25,8 @@ def put_pack(repository: Repository, *records: tuple[bytes, list[tuple[bytes, in
         builder.add(plain, segments)
     sealed = builder.seal()
     repository.storage.put(sealed.pack.object, list(sealed.parts))
-    blob = encode_index_object(repository.keys, 1, [sealed.pack])
-    repository.storage.put(f"index/{blake3(blob).hexdigest()}", [blob])
+    name, blob = encode_index_object(repository.keys, 1, [sealed.pack])
+    repository.storage.put(name, [blob])
     return sealed.pack.object
 
 

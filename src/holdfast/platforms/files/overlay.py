@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import nbd
 
-from holdfast.core.errors import FailedError, FullError, NotFoundError, RefusedError
+from holdfast.core.errors import FailedError, FullError, RefusedError, no_directory
 from holdfast.core.extents import Extent
 from holdfast.platforms.errors import is_full
 from holdfast.platforms.files.chain import image_device
@@ -57,7 +57,7 @@ def _claim(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     except FileNotFoundError as error:
-        raise NotFoundError(f"directory {path.parent} does not exist", hint="create it or name another") from error
+        raise no_directory(path.parent) from error
     except FileExistsError as error:
         raise RefusedError(f"{path} exists", hint="choose another name or --storage", code="exists") from error
     except OSError as error:

@@ -4,7 +4,14 @@ import fcntl
 import os
 from pathlib import Path
 
-from holdfast.core.errors import ConflictError, FailedError, FullError, HoldfastError, NotFoundError, RefusedError
+from holdfast.core.errors import (
+    ConflictError,
+    FailedError,
+    FullError,
+    HoldfastError,
+    RefusedError,
+    no_directory,
+)
 from holdfast.platforms.errors import is_full
 
 
@@ -24,7 +31,7 @@ def create_draft(path: Path, draft: Path) -> int:
     try:
         return os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     except FileNotFoundError as error:
-        raise NotFoundError(f"directory {path.parent} does not exist", hint="create it or name another") from error
+        raise no_directory(path.parent) from error
     except FileExistsError as error:
         raise RefusedError(
             f"{draft} exists, left by a restore that was interrupted or is still running",

@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from typing import Final
 
-from blake3 import blake3
-
 from holdfast.repository.index_objects import batches, encode_index_object
 from holdfast.repository.keys import Keys
 from holdfast.repository.packs import Pack
@@ -17,7 +15,7 @@ def put_index_objects(storage: Storage, keys: Keys, base: int, packs: Iterable[P
     """List these packs in as few index objects as their size allows. Returns the bytes stored."""
     stored_bytes = 0
     for batch in batches(packs, _PACKS):
-        blob = encode_index_object(keys, base, batch)
-        storage.put(f"index/{blake3(blob).hexdigest()}", [blob])
+        name, blob = encode_index_object(keys, base, batch)
+        storage.put(name, [blob])
         stored_bytes += len(blob)
     return stored_bytes
