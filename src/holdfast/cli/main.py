@@ -49,6 +49,8 @@ def root() -> None:
 
 def main() -> None:
     """Run the program with the process's arguments and end the process."""
+    # NumPy's threads for algebra, of which there is none here: starting them takes longer than many a command.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if instruction := os.environ.get(_COMPLETE):
         sys.exit(shell_complete(root, {}, PROGRAM, _COMPLETE, instruction))
     forbid_core_dumps()

@@ -1,5 +1,7 @@
 """What a collection decides: what goes, what is worth rewriting, and which small packs are gathered into large ones."""
 
+from dataclasses import replace
+
 from holdfast.repository.collect.plan import CollectionPlan, PackUse, plan_collection
 
 MIB = 1 << 20
@@ -42,6 +44,18 @@ def test_a_small_pack_is_gathered_or_rewritten_or_gone_never_two_of_these() -> N
     assert (names(decided.dead), names(decided.rewritten)) == (["dead"], ["half"])
     assert names(decided.gathered) == names(tuple(small(64)))
     assert len(decided.condemned) == 66
+
+
+def test_a_large_pack_is_parted_if_the_newest_points_read_much_of_it_in_vain() -> None:
+    aged = replace(pack("aged", 32 * MIB, 32 * MIB), vain_share=0.3)
+    young = replace(pack("young", 32 * MIB, 32 * MIB), vain_share=0.1)
+    tiny = replace(pack("tiny", MIB, MIB), vain_share=0.9)
+    decided = plan(aged, young, tiny)
+    assert (names(decided.parted), decided.condemned) == (["aged"], {"aged"})
+    assert decided.rewritten_bytes == 32 * MIB
+    assert not plan(aged, locked=frozenset({"aged"})).condemned
+    wasteful = plan(replace(aged, live_bytes=16 * MIB))
+    assert (names(wasteful.rewritten), names(wasteful.parted)) == (["aged"], [])
 
 
 def test_what_is_locked_is_neither_rewritten_nor_gathered() -> None:

@@ -71,6 +71,21 @@ def test_what_only_older_points_need_leaves_the_records_of_the_newest() -> None:
         assert restored(repository, point) == content
 
 
+def test_large_packs_of_much_that_only_older_points_need_are_parted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holdfast.repository.collect.plan._WORTH_GATHERING", 1000)
+    monkeypatch.setattr("holdfast.repository.collect.plan._SMALL_BYTES", 500_000)  # only the first point's are larger
+    repository = new_repository(cut=SMALL_CUT)
+    made = history(repository, 24)
+    newest, _ = made[-1]
+    before = unneeded_share(reads(repository, newest))
+    assert 1 <= collect(repository).condemned_packs <= 3
+    assert unneeded_share(reads(repository, newest)) < 0.8 * before
+    assert collect(repository).condemned_packs == 0
+    assert check(repository).ok
+    for point, content in made:
+        assert restored(repository, point) == content
+
+
 def ascending_share(runs: list[ReadRun]) -> float:
     """How many records begin behind the one before them on the disk too, by the first segment of each."""
     starts = [int(run.layout.starts[rows.start]) for run in runs for _, rows in run.by_record()]

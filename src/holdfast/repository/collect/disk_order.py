@@ -1,12 +1,14 @@
-"""The order in which the newest disks need records: rewritten in it, an aged machine restores like a fresh one."""
+"""What the newest disks need, and in which order: rewritten in it, an aged machine restores like a fresh one."""
 
 from collections.abc import Collection, Iterable, Iterator
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.core.errors import DamagedError
+from holdfast.repository.collect.marking import Marks
 from holdfast.repository.collect.rewriting import ReachedRecord
 from holdfast.repository.config import Cut
 from holdfast.repository.disk import StoredDisk
@@ -26,6 +28,31 @@ class Part(NamedTuple):
     rank: int
     record: ReachedRecord
 
+    @property
+    def is_new(self) -> bool:
+        """Whether the newest disks need it."""
+        return self.rank < _LAST
+
+
+class NewestNeeds:
+    """What the newest points need of all packs."""
+
+    def __init__(self, records: Records, cut: Cut, state: State) -> None:
+        self._records = records
+        self._marks = Marks(records.index)
+        for places in _places_of_newest(records, cut, state):
+            self._marks.take(places[places[:, 0] >= 0])
+
+    def vain_share(self, pack: int) -> float:
+        """How much of a pack's plain bytes is read for the newest points and not needed by them."""
+        needed = self._marks.of(pack)
+        if not needed.any():
+            return 0.0
+        table = self._records.index.packs[pack].table
+        holders = np.repeat(np.arange(len(table.records)), table.records["segments"])
+        met = table.records["plain"][np.unique(holders[needed])].sum(dtype=np.int64)
+        return float((met - table.sizes[needed].sum(dtype=np.int64)) / table.ends[-1])
+
 
 class DiskOrder:
     """What the newest points need of some packs, in the order in which they need it.
@@ -42,12 +69,16 @@ class DiskOrder:
 
     def meet(self, places: NDArray[np.int64]) -> None:
         """A newest disk needs these (pack, segment), in this order."""
-        for pack, segment in places[np.isin(places[:, 0], list(self._tables))].tolist():
-            self._needed[pack][segment] = True
-            record = self._tables[pack].record_of(segment)
-            if self._ranks[pack][record] == _LAST:
-                self._ranks[pack][record] = self._met
-                self._met += 1
+        rows = np.flatnonzero(np.isin(places[:, 0], list(self._tables)))
+        rows = rows[np.argsort(places[rows, 0], kind="stable")]
+        edges = [0, *(np.flatnonzero(np.diff(places[rows, 0])) + 1).tolist(), len(rows)]
+        for first, last in pairwise(edges if len(rows) else ()):
+            mine = rows[first:last]
+            pack, segments = int(places[mine[0], 0]), places[mine, 1]
+            self._needed[pack][segments] = True
+            holders = self._tables[pack].firsts.searchsorted(segments, "right") - 1
+            np.minimum.at(self._ranks[pack], holders, self._met + mine)
+        self._met += len(places)
 
     def parts(self, pack: int, record: ReachedRecord) -> Iterator[Part]:
         """The record, in two if the newest points would read too much of it that only older ones need."""
@@ -65,13 +96,18 @@ class DiskOrder:
 def in_disk_order(records: Records, cut: Cut, state: State, packs: Collection[int]) -> DiskOrder:
     """What is to be read of these packs when the newest points are read from the beginning to the end."""
     order = DiskOrder(records, packs)
+    for places in _places_of_newest(records, cut, state):
+        order.meet(places)
+    return order
+
+
+def _places_of_newest(records: Records, cut: Cut, state: State) -> Iterator[NDArray[np.int64]]:
+    """(pack, segment) of what the newest points read, disk by disk, each from the beginning to the end."""
     for root in _newest_roots(state):
         try:
-            for places in _places_of_data(records, StoredDisk(records, records.keys, cut, bytes.fromhex(root))):
-                order.meet(places)
+            yield from _places_of_data(records, StoredDisk(records, records.keys, cut, bytes.fromhex(root)))
         except DamagedError:
             continue  # the order is a favour; what is damaged is told elsewhere
-    return order
 
 
 def _newest_roots(state: State) -> Iterator[str]:

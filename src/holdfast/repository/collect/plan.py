@@ -13,18 +13,22 @@ _LEFT_ALONE: Final = 0.03
 _SMALL_BYTES: Final = 8 * 1024 * 1024
 _WORTH_GATHERING: Final = 64
 """Small packs, each of which a restore may have to open. What they hold moves once: what is made of them is large."""
+_WORTH_PARTING: Final = 1 / 8
+"""Share of a large pack that the newest points read in vain: each restore reads and decompresses it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackUse:
     """A pack that no entry condemns: its size, and how many of its bytes hold what points reach.
 
-    `is_damaged`: a record of it is marked as damaged, or all of it is gone.
+    `vain_share` of it the newest points read in vain, since it shares records with what they need. `is_damaged`: a
+    record of it is marked as damaged, or all of it is gone.
     """
 
     name: str
     size_bytes: int
     live_bytes: int
+    vain_share: float = 0.0
     is_damaged: bool = False
 
     @property
@@ -42,38 +46,45 @@ class PackUse:
 class CollectionPlan:
     """Packs to condemn, as they are or once the rest of them has been rewritten, and what earlier passes left.
 
-    `gathered` are small and needed: rewriting them frees little, and makes restores of aged machines quick.
-    `leftovers` are condemned packs that are still there, by their sizes. `index_objects` list packs that go; what else
-    they list is listed anew. `locked` packs hold garbage and stay, since the store lets nobody delete them yet.
+    Rewriting what is `arranged` frees little, and makes restores of aged machines quick: `gathered` packs are small,
+    `parted` ones hold much that only older points need among what the newest read. `leftovers` are condemned packs that
+    are still there, by their sizes. `index_objects` list packs that go; what else they list is listed anew. `locked`
+    packs hold garbage and stay, since the store lets nobody delete them yet.
     """
 
     dead: tuple[PackUse, ...]
     rewritten: tuple[PackUse, ...]
     gathered: tuple[PackUse, ...]
+    parted: tuple[PackUse, ...]
     leftovers: Mapping[str, int]
     index_objects: tuple[str, ...]
     locked: tuple[PackUse, ...] = ()
 
     @property
+    def arranged(self) -> tuple[PackUse, ...]:
+        """The packs whose order is what is wrong with them."""
+        return (*self.gathered, *self.parted)
+
+    @property
     def condemned(self) -> frozenset[str]:
         """The packs that go."""
-        return frozenset(use.name for use in (*self.dead, *self.rewritten, *self.gathered))
+        return frozenset(use.name for use in (*self.dead, *self.rewritten, *self.arranged))
 
     @property
     def rewritten_bytes(self) -> int:
         """About what is to be stored anew; by so much the repository grows before it shrinks."""
-        return sum(use.live_bytes for use in (*self.rewritten, *self.gathered))
+        return sum(use.live_bytes for use in (*self.rewritten, *self.arranged))
 
     @property
     def freed_bytes(self) -> int:
         """About how much smaller the repository is going to be."""
-        going = sum(use.dead_bytes for use in (*self.dead, *self.rewritten, *self.gathered))
+        going = sum(use.dead_bytes for use in (*self.dead, *self.rewritten, *self.arranged))
         return going + sum(self.leftovers.values())
 
     @property
     def nothing_to_do(self) -> bool:
-        """Whether there is no garbage worth the while, and nothing to gather."""
-        return not (self.dead or self.rewritten or self.gathered or self.leftovers or self.index_objects)
+        """Whether there is no garbage worth the while, and nothing to arrange."""
+        return not (self.dead or self.rewritten or self.arranged or self.leftovers or self.index_objects)
 
 
 def plan_collection(
@@ -98,13 +109,17 @@ def plan_collection(
     # A record that is damaged and has been replaced would be found damaged for ever.
     hurt = tuple(use for use in wasteful if use.is_damaged and use.live_bytes > 0 and use not in worth)
     rewritten = (*worth, *hurt)
-    gathered = tuple(_worth_gathering(packs, {*locked, *(use.name for use in (*dead, *rewritten))}))
-    going = {use.name for use in (*dead, *rewritten, *gathered)}.union(condemned)
+    others = {*locked, *(use.name for use in (*dead, *rewritten))}
+    staying = [use for use in packs if use.name not in others]
+    gathered = tuple(_worth_gathering(staying))
+    parted = tuple(use for use in staying if use.size_bytes >= _SMALL_BYTES and use.vain_share > _WORTH_PARTING)
+    going = {use.name for use in (*dead, *rewritten, *gathered, *parted)}.union(condemned)
     outdated = (name for name, packs in index_objects.items() if not going.isdisjoint(packs))
     return CollectionPlan(
         dead=dead,
         rewritten=rewritten,
         gathered=gathered,
+        parted=parted,
         leftovers=leftovers,
         index_objects=tuple(sorted(outdated)),
         locked=tuple(use for use in garbage if use.name in locked),
@@ -123,7 +138,7 @@ def _worth_rewriting(wasteful: Sequence[PackUse]) -> Iterator[PackUse]:
         remaining -= use.dead_bytes
 
 
-def _worth_gathering(packs: Iterable[PackUse], others: Collection[str]) -> Sequence[PackUse]:
-    """Small packs beside others, if there are many."""
-    small = [use for use in packs if use.size_bytes < _SMALL_BYTES and use.live_bytes > 0 and use.name not in others]
+def _worth_gathering(packs: Iterable[PackUse]) -> Sequence[PackUse]:
+    """Small packs, if there are many."""
+    small = [use for use in packs if use.size_bytes < _SMALL_BYTES and use.live_bytes > 0]
     return small if len(small) >= _WORTH_GATHERING else []

@@ -66,24 +66,28 @@ class Rewriting:
             NODES: _Filling(records.keys, NODES, NODE_RECORD_BYTES, self._buffers, self._puts.hand_over),
         }
 
-    def copy(self, wanted: Iterable[ReachedRecord], advance: Callable[[int], None]) -> None:
-        """Copy records in this order. `advance` is told how many sealed bytes are behind us."""
+    def copy(self, groups: Iterable[Iterable[ReachedRecord]], advance: Callable[[int], None]) -> None:
+        """Copy records in this order; those of two groups share none. `advance` is told the sealed bytes behind us."""
         try:
-            self._copy_all(wanted, advance)
+            self._copy_all(groups, advance)
             storage, keys = self._records.storage, self._records.keys
             self.stored_bytes += put_index_objects(storage, keys, self._base, self.packs)
         except FullError:
             self.is_full = True
 
-    def _copy_all(self, wanted: Iterable[ReachedRecord], advance: Callable[[int], None]) -> None:
+    def _copy_all(self, groups: Iterable[Iterable[ReachedRecord]], advance: Callable[[int], None]) -> None:
         try:
-            self._copy(wanted, advance)
+            done = 0
+            for wanted in groups:
+                done = self._copy(wanted, done, advance)
+            for filling in self._fillings.values():
+                filling.finish()
             self._puts.finish()
         finally:
             self._puts.stop()
 
-    def _copy(self, wanted: Iterable[ReachedRecord], advance: Callable[[int], None]) -> None:
-        done = 0
+    def _copy(self, wanted: Iterable[ReachedRecord], done: int, advance: Callable[[int], None]) -> int:
+        """Returns how many sealed bytes are behind us now."""
         for window in _windows(wanted):
             for record, sealed in zip(window, self._read(window), strict=True):
                 try:
@@ -93,7 +97,8 @@ class Rewriting:
             done += sum(record.sealed_bytes for record in window)
             advance(done)
         for filling in self._fillings.values():
-            filling.finish()
+            filling.add_gathered()
+        return done
 
     def _read(self, window: Sequence[ReachedRecord]) -> list[memoryview]:
         """The sealed bytes of each record of a window, read pack by pack."""
@@ -149,18 +154,19 @@ class _Filling:
     def add_part(self, segment: bytes, plain: bytes) -> None:
         """A segment that is to share a record with others."""
         if self._gathered_bytes + len(plain) > self._record_bytes:
-            self._add_gathered()
+            self.add_gathered()
         self._gathered.append((segment, plain))
         self._gathered_bytes += len(plain)
 
     def finish(self) -> None:
         """Nothing more comes."""
-        self._add_gathered()
+        self.add_gathered()
         if self._pack is not None:
             self._put(self._pack.seal())
             self._pack = None
 
-    def _add_gathered(self) -> None:
+    def add_gathered(self) -> None:
+        """What was gathered is a record now; nothing that comes later goes into it."""
         if self._gathered:
             segments = [(segment, len(plain)) for segment, plain in self._gathered]
             self._open().add(b"".join(plain for _, plain in self._gathered), segments)

@@ -8,7 +8,7 @@ from typing import Final
 from holdfast.core.errors import ConflictError, DamagedError, DeniedError, HoldfastError
 from holdfast.core.progress import Progress
 from holdfast.repository.collect.at_once import each_of
-from holdfast.repository.collect.disk_order import in_disk_order
+from holdfast.repository.collect.disk_order import DiskOrder
 from holdfast.repository.collect.listing import put_index_objects
 from holdfast.repository.collect.locked import Locked, LockedError
 from holdfast.repository.collect.plan import CollectionPlan
@@ -103,9 +103,10 @@ class Collector:
         plan = self._proved_plan(survey)
         self._locked_garbage = {object_of(use.name): use.dead_bytes for use in plan.locked}
         verdict = Verdict(survey, plan.condemned, self._locked)
-        for uses in (plan.rewritten, plan.gathered):  # what frees room is not given up for want of room to gather
+        order = survey.order(use.name for use in (*plan.rewritten, *plan.arranged))
+        for uses in (plan.rewritten, plan.arranged):  # what frees room is not given up for want of room to arrange
             if uses:
-                self._rewrite(survey, [use.name for use in uses], verdict)
+                self._rewrite(survey, [use.name for use in uses], order, verdict)
         self._condemn(verdict)
         self._sweep(survey)
 
@@ -113,7 +114,7 @@ class Collector:
         """What there is, as of now. Raises DamagedError naming a point that lacks something."""
         self._progress.step("Marking what points need")
         while True:
-            survey = Survey(self._storage, self._keys, self._log.read())
+            survey = Survey(self._storage, self._keys, self._config.cut, self._log.read())
             try:
                 survey.look()
             except BlockMissingError as error:
@@ -127,7 +128,7 @@ class Collector:
 
         No honest collection condemns such a pack, and none is ever pardoned.
         """
-        survey = Survey(self._storage, self._keys, replace(state, condemned={}))
+        survey = Survey(self._storage, self._keys, self._config.cut, replace(state, condemned={}))
         try:
             survey.look(unlisted=state.condemned)
         except BlockMissingError:
@@ -159,19 +160,19 @@ class Collector:
             asked |= plan.condemned
             survey.locked |= found
 
-    def _rewrite(self, survey: Survey, names: list[str], verdict: Verdict) -> None:
+    def _rewrite(self, survey: Survey, names: list[str], order: DiskOrder, verdict: Verdict) -> None:
         """Copy what is reached of these packs, which are to go. Those of which something cannot be copied stay."""
         self._progress.step(f"Rewriting {len(names)} packs")
         numbers = survey.numbers
-        order = in_disk_order(survey.records, self._config.cut, survey.state, {numbers[name] for name in names})
         parts = [
             part
             for name in names
             for record in survey.reached_records(name)
             for part in order.parts(numbers[name], record)
         ]
-        wanted = [part.record for part in sorted(parts, key=lambda part: part.rank)]
-        copied = self._copy(survey, wanted)
+        parts.sort(key=lambda part: part.rank)
+        kept_apart = [part.record for part in parts if part.is_new], [part.record for part in parts if not part.is_new]
+        copied = self._copy(survey, *kept_apart)
         if copied.is_full:
             self._warn("there was no room to rewrite packs that are partly needed: run again")
             verdict.keep(names)
@@ -182,10 +183,10 @@ class Collector:
             verdict.keep([pack])
         verdict.rely_on(copied.packs)
 
-    def _copy(self, survey: Survey, wanted: list[ReachedRecord]) -> Rewriting:
-        total = sum(record.sealed_bytes for record in wanted)
+    def _copy(self, survey: Survey, *groups: list[ReachedRecord]) -> Rewriting:
+        total = sum(record.sealed_bytes for group in groups for record in group)
         rewriting = Rewriting(survey.records, base=survey.state.number, record_bytes=self._config.record_bytes)
-        rewriting.copy(wanted, lambda done: self._progress.advance(done, total))
+        rewriting.copy(groups, lambda done: self._progress.advance(done, total))
         self._growth.add(rewriting.stored_bytes)
         self._rewritten_bytes += rewriting.stored_bytes
         return rewriting

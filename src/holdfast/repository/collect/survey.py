@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 from holdfast.core.errors import DamagedError, HoldfastError
 from holdfast.core.point import RestorePoint
 from holdfast.repository.collect.bulk import read_segments
+from holdfast.repository.collect.disk_order import DiskOrder, NewestNeeds, in_disk_order
 from holdfast.repository.collect.marking import Ids, Marking, Places, distinct, ids_in
 from holdfast.repository.collect.plan import CollectionPlan, PackUse, plan_collection
 from holdfast.repository.collect.rewriting import ReachedRecord
+from holdfast.repository.config import Cut
 from holdfast.repository.index_objects import Listing, decode_index_object
 from holdfast.repository.keys import Keys
 from holdfast.repository.packs import DATA, Pack, pack_name
@@ -37,7 +40,7 @@ class Survey:
     listed has a name. What is missing all the same is lost, or a collection has been at work since the log was read.
     """
 
-    def __init__(self, storage: Storage, keys: Keys, state: State) -> None:
+    def __init__(self, storage: Storage, keys: Keys, cut: Cut, state: State) -> None:
         self.state = state
         self.records = Records(storage, keys)
         self.marking = Marking(self.records)
@@ -51,6 +54,7 @@ class Survey:
         self.index_objects: dict[str, IndexObject] = {}
         self._storage = storage
         self._keys = keys
+        self._cut = cut
 
     def look(self, unlisted: Collection[str] = ()) -> None:
         """See what there is and mark what points reach. Raises BlockMissingError if they need what is not there.
@@ -93,6 +97,10 @@ class Survey:
         leftovers = {name: size for name, size in self.stored.items() if name in condemned}
         lists = {name: each.packs for name, each in self.index_objects.items()}
         return plan_collection(self._uses(), leftovers, lists, condemned, self.locked)
+
+    def order(self, names: Iterable[str]) -> DiskOrder:
+        """In which order the newest points need what is in these packs."""
+        return in_disk_order(self.records, self._cut, self.state, {self.numbers[name] for name in names})
 
     def add(self, packs: Collection[Pack]) -> None:
         """Take in packs of our own, of which everything is needed."""
@@ -160,6 +168,11 @@ class Survey:
                 with suppress(DamagedError):  # for the loss of a picture no room is kept occupied
                     self.marking.mark([bytes.fromhex(each.verification.picture)])
 
+    @cached_property
+    def _newest(self) -> NewestNeeds:
+        """As it is when the plan is made."""
+        return NewestNeeds(self.records, self._cut, self.state)
+
     def _uses(self) -> Iterator[PackUse]:
         """Every pack that is there, or listed, and not condemned. What is not both is of no use to any point."""
         packs, condemned = self.records.index.packs, self.state.condemned
@@ -168,7 +181,9 @@ class Survey:
             if name not in condemned:
                 number = self.numbers.get(name)
                 live = 0 if number is None else _live_bytes(packs[number], self.marking.marks.of(number))
-                yield PackUse(name=name, size_bytes=size, live_bytes=live, is_damaged=name in damaged)
+                vain = 0.0 if number is None else self._newest.vain_share(number)
+                hurt = name in damaged
+                yield PackUse(name=name, size_bytes=size, live_bytes=live, vain_share=vain, is_damaged=hurt)
         for name in self.gone - condemned.keys():
             yield PackUse(name=name, size_bytes=0, live_bytes=0, is_damaged=True)
 
