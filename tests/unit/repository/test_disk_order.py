@@ -73,7 +73,8 @@ def test_what_only_older_points_need_leaves_the_records_of_the_newest() -> None:
 
 def test_large_packs_of_much_that_only_older_points_need_are_parted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("holdfast.repository.collect.plan._WORTH_GATHERING", 1000)
-    monkeypatch.setattr("holdfast.repository.collect.plan._SMALL_BYTES", 500_000)  # only the first point's are larger
+    for module in ("plan", "survey"):  # only the first point's packs are larger
+        monkeypatch.setattr(f"holdfast.repository.collect.{module}.SMALL_PACK_BYTES", 500_000)
     repository = new_repository(cut=SMALL_CUT)
     made = history(repository, 24)
     newest, _ = made[-1]

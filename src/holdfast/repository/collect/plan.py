@@ -10,7 +10,7 @@ _WORTH_A_PASS: Final = 64 * 1024
 """Bytes to be won by rewriting alone: an entry, packs and index objects are to be put for it."""
 _LEFT_ALONE: Final = 0.03
 """Share of everything dead that may stay where getting at it costs most."""
-_SMALL_BYTES: Final = 8 * 1024 * 1024
+SMALL_PACK_BYTES: Final = 8 * 1024 * 1024
 _WORTH_GATHERING: Final = 64
 """Small packs, each of which a restore may have to open. What they hold moves once: what is made of them is large."""
 _WORTH_PARTING: Final = 1 / 8
@@ -21,8 +21,8 @@ _WORTH_PARTING: Final = 1 / 8
 class PackUse:
     """A pack that no entry condemns: its size, and how many of its bytes hold what points reach.
 
-    `vain_share` of it the newest points read in vain, since it shares records with what they need. `is_damaged`: a
-    record of it is marked as damaged, or all of it is gone.
+    `vain_share` of it the newest points read in vain, since it shares records with what they need; for small packs that
+    is not asked. `is_damaged`: a record of it is marked as damaged, or all of it is gone.
     """
 
     name: str
@@ -112,7 +112,7 @@ def plan_collection(
     others = {*locked, *(use.name for use in (*dead, *rewritten))}
     staying = [use for use in packs if use.name not in others]
     gathered = tuple(_worth_gathering(staying))
-    parted = tuple(use for use in staying if use.size_bytes >= _SMALL_BYTES and use.vain_share > _WORTH_PARTING)
+    parted = tuple(use for use in staying if use.size_bytes >= SMALL_PACK_BYTES and use.vain_share > _WORTH_PARTING)
     going = {use.name for use in (*dead, *rewritten, *gathered, *parted)}.union(condemned)
     outdated = (name for name, packs in index_objects.items() if not going.isdisjoint(packs))
     return CollectionPlan(
@@ -140,5 +140,5 @@ def _worth_rewriting(wasteful: Sequence[PackUse]) -> Iterator[PackUse]:
 
 def _worth_gathering(packs: Iterable[PackUse]) -> Sequence[PackUse]:
     """Small packs, if there are many."""
-    small = [use for use in packs if use.size_bytes < _SMALL_BYTES and use.live_bytes > 0]
+    small = [use for use in packs if use.size_bytes < SMALL_PACK_BYTES and use.live_bytes > 0]
     return small if len(small) >= _WORTH_GATHERING else []

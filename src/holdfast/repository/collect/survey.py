@@ -15,7 +15,7 @@ from holdfast.core.point import RestorePoint
 from holdfast.repository.collect.bulk import read_segments
 from holdfast.repository.collect.disk_order import DiskOrder, NewestNeeds, in_disk_order
 from holdfast.repository.collect.marking import Ids, Marking, Places, distinct, ids_in
-from holdfast.repository.collect.plan import CollectionPlan, PackUse, plan_collection
+from holdfast.repository.collect.plan import SMALL_PACK_BYTES, CollectionPlan, PackUse, plan_collection
 from holdfast.repository.collect.rewriting import ReachedRecord
 from holdfast.repository.config import Cut
 from holdfast.repository.index_objects import Listing, decode_index_object
@@ -181,7 +181,7 @@ class Survey:
             if name not in condemned:
                 number = self.numbers.get(name)
                 live = 0 if number is None else _live_bytes(packs[number], self.marking.marks.of(number))
-                vain = 0.0 if number is None else self._newest.vain_share(number)
+                vain = 0.0 if number is None or size < SMALL_PACK_BYTES else self._newest.vain_share(number)
                 hurt = name in damaged
                 yield PackUse(name=name, size_bytes=size, live_bytes=live, vain_share=vain, is_damaged=hurt)
         for name in self.gone - condemned.keys():
