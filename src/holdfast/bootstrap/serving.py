@@ -17,7 +17,7 @@ from holdfast.core.mount import Mount, MountedDisk, Tenant, Terms, UnixAddress
 from holdfast.core.point import PointDisk, RestorePoint
 from holdfast.core.progress import Progress
 from holdfast.core.selection import select_disk
-from holdfast.jobs.hold import reason_of_tenant
+from holdfast.jobs.hold import reason_of_tenant, tenants_hold
 from holdfast.platforms.nbd import mounts
 from holdfast.platforms.nbd.failed_reads import FailedRead, take_failure
 from holdfast.platforms.nbd.mounts import Describe, Place, Served, Started, UriOf
@@ -79,7 +79,7 @@ class MachineService:
                 mounts.end(self.base, mount)
 
     def _message(self, workspace: Path) -> bytes:
-        told = handover.Tenancy(hold=UUID(self.tenant.id).hex[:16], reason=reason_of_tenant(self.tenant.name))
+        told = handover.Tenancy(hold=tenants_hold(UUID(self.tenant.id)), reason=reason_of_tenant(self.tenant.name))
         return handover.encode(self.settings, self.repository, self.point, self.point.disks, workspace, told)
 
     def _attend(self, served: Served) -> None:

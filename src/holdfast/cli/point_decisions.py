@@ -92,23 +92,29 @@ def pin(context: click.Context, references: Sequence[str], *, release: bool) -> 
 )
 @_POINTS
 @click.option("--reason", default="", metavar="TEXT", help="Why, for those who ask later.")
-@click.option("--release", is_flag=True, help="End the holds on them.")
+@click.option("--release", is_flag=True, help="End the holds on them that persons put there.")
+@click.option("--evict", is_flag=True, help="End those of machines that ran from them and are gone for good.")
 @click.pass_context
-def hold(context: click.Context, references: Sequence[str], reason: str, *, release: bool) -> None:
+def hold(context: click.Context, references: Sequence[str], reason: str, *, release: bool, evict: bool) -> None:
     """Let nobody delete points until they are released.
 
     A legal hold. A point in the trash can be held too, by its id. Holding needs no right to delete; releasing does.
+    What a machine runs from is held by itself until `mount finalize` or `mount remove`.
     """
+    if release and evict:
+        raise UsageError("--release and --evict end different holds", hint="give one, then the other")
     common = Common.of(context)
     wanted = [parse_reference(text) for text in references]
     with open_repository(common.repository(), common.warn) as repository:
         points = choose_points(repository, wanted)
         if release:
             decide.release_points(repository, _ids(points))
+        elif evict:
+            decide.evict_tenants(repository, _ids(points))
         else:
             decide.hold_points(repository, _ids(points), reason)
         shapes = [_shape(repository, point) for point in points]
-    _show(common, points, shapes, "no longer held" if release else "held")
+    _show(common, points, shapes, "no longer held" if release or evict else "held")
 
 
 @click.command(

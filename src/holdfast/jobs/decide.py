@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from holdfast.core.errors import NotFoundError, RefusedError
-from holdfast.jobs.hold import how_holds_end
+from holdfast.jobs.hold import how_holds_end, persons_holds, tenants_holds
 from holdfast.repository import Repository, Standing, State
 from holdfast.repository.decisions import Body, Forget, Hold, Lock, Pin, PointDecision, Purge, Release, Undelete, Unpin
 
@@ -56,12 +56,27 @@ def hold_points(repository: Repository, points: Sequence[str], reason: str = "")
 
 
 def release_points(repository: Repository, points: Sequence[str]) -> None:
-    """End every hold on points that does not end by itself. Readers' holds stay: a restore may be at work."""
+    """End every hold on points that persons put there. Others stay: a restore may be at work, a machine run from it."""
 
+    def why_not(each: Standing, _now: datetime) -> str:
+        if persons_holds(each):
+            return ""
+        return "held by a machine that runs from it" if tenants_holds(each) else "not held"
+
+    _release(repository, points, persons_holds, why_not)
+
+
+def evict_tenants(repository: Repository, points: Sequence[str]) -> None:
+    """End the holds of machines that ran from points and are gone; one that is not gone may lose its disks."""
+    _release(repository, points, tenants_holds, lambda each, _now: "" if tenants_holds(each) else "not held so")
+
+
+def _release(
+    repository: Repository, points: Sequence[str], which: Callable[[Standing], list[str]], why_not: WhyNot
+) -> None:
     def make(state: State, now: datetime) -> Body:
-        standings = _allowed(state, now, points, lambda each, _now: "" if _lasting_holds(each) else "not held")
-        holds = {hold for standing in standings for hold in _lasting_holds(standing)}
-        return Release(points=list(points), holds=sorted(holds))
+        standings = _allowed(state, now, points, why_not)
+        return Release(points=list(points), holds=sorted({hold for standing in standings for hold in which(standing)}))
 
     repository.log.append(make)
 
@@ -130,7 +145,7 @@ def _allowed(state: State, now: datetime, points: Iterable[str], why_not: WhyNot
             raise NotFoundError(f"point {point} has been purged meanwhile", code="no-such-point")
         if why := why_not(standing, now):
             machine = standing.point.machine
-            hint = how_holds_end(standing, now) if why == "held" else _HINTS.get(why, "")
+            hint = how_holds_end(standing, now) if why.startswith("held") else _HINTS.get(why, "")
             raise RefusedError(f"point {point} of {machine} is {why}", hint=hint, code="point-state")
         standings.append(standing)
     return standings
@@ -138,7 +153,3 @@ def _allowed(state: State, now: datetime, points: Iterable[str], why_not: WhyNot
 
 def _why_not_undeleted(standing: Standing, _now: datetime) -> str:
     return "not in the trash" if standing.live else ""
-
-
-def _lasting_holds(standing: Standing) -> list[str]:
-    return [name for name, hold in standing.holds.items() if hold.until is None]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 from holdfast.core.errors import ConflictError, DamagedError, HoldfastError, NotFoundError
 from holdfast.core.point import RestorePoint
@@ -19,6 +20,8 @@ _LONGEST_READ: Final = timedelta(days=7)
 _RENEWAL: Final = timedelta(days=1)
 """Who reads for longer holds on; a storage that is out of reach for some days does not matter."""
 
+_TENANT: Final = "runs-"
+"""How the names of holds begin by which machines hold what they run from."""
 _RUNS_FROM_IT: Final = " runs from it"
 
 
@@ -85,20 +88,36 @@ def kept(
                 repository.log.append(lambda state, _now: Release(points=_standing([point], state), holds=[name]))
 
 
+def tenants_hold(identity: UUID) -> str:
+    """The name of the hold on a point from which a machine runs."""
+    return f"{_TENANT}{identity.hex[:16]}"
+
+
 def reason_of_tenant(machine: str) -> str:
-    """Why a point is held from which a machine runs."""
+    """Why that point is held."""
     return f"{machine}{_RUNS_FROM_IT}"
+
+
+def tenants_holds(standing: Standing) -> list[str]:
+    """The names of holds by machines that run from a point."""
+    return [name for name in standing.holds if name.startswith(_TENANT)]
+
+
+def persons_holds(standing: Standing) -> list[str]:
+    """The names of holds on a point that last until a person releases them."""
+    mine = standing.holds.items()
+    return [name for name, hold in mine if hold.until is None and not name.startswith(_TENANT)]
 
 
 def how_holds_end(standing: Standing, now: datetime) -> str:
     """What to do about the holds on a point. What a machine runs from must not be released under it."""
-    return "; ".join(dict.fromkeys(map(_how_to_end, standing.holds_at(now).values())))
+    return "; ".join(dict.fromkeys(_how_to_end(name, hold) for name, hold in standing.holds_at(now).items()))
 
 
-def _how_to_end(hold: Holding) -> str:
+def _how_to_end(name: str, hold: Holding) -> str:
     if hold.until is not None:
         return "it is being read: wait, or end what reads it, which `holdfast mount list` may show"
-    if hold.reason.endswith(_RUNS_FROM_IT):
+    if name.startswith(_TENANT):
         machine = hold.reason.removesuffix(_RUNS_FROM_IT)
         return f"{hold.reason}: holdfast mount finalize {machine}, or holdfast mount remove {machine}"
     return "holdfast point hold --release, if whoever held it agrees"

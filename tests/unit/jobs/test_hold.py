@@ -2,13 +2,14 @@
 
 import time
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
 from holdfast.core.errors import NotFoundError, RefusedError
 from holdfast.core.point import RestorePoint
-from holdfast.jobs.decide import delete_points, hold_points, purge_points
-from holdfast.jobs.hold import all_held, held, kept, reason_of_tenant, require_not_purged
+from holdfast.jobs.decide import delete_points, evict_tenants, hold_points, purge_points, release_points
+from holdfast.jobs.hold import all_held, held, kept, reason_of_tenant, require_not_purged, tenants_hold
 from holdfast.repository import Repository
 from holdfast.repository.decisions import Commit, Forget, Purge
 from holdfast.repository.signing import Signer
@@ -174,13 +175,29 @@ def test_who_wants_to_delete_what_is_in_use_is_told_how_each_use_ends_and_never_
             delete_points(repository, ["a"])
         return refused.value.hint
 
-    with kept(repository, point, "ab" * 8, reason_of_tenant("web"), lambda: True, Watcher()):
+    with kept(repository, point, tenants_hold(UUID(int=7)), reason_of_tenant("web"), lambda: True, Watcher()):
         assert hint() == "web runs from it: holdfast mount finalize web, or holdfast mount remove web"
         with held(repository, point, Watcher()):
             assert "holdfast mount remove web; it is being read" in hint()
             assert "--release" not in hint()
     hold_points(repository, ["a"], "case-4711")
     assert hint().startswith("holdfast point hold --release")
+
+
+def test_what_a_machine_runs_from_is_released_only_by_who_says_that_it_is_gone(
+    repository: Repository, point: RestorePoint
+) -> None:
+    with kept(repository, point, tenants_hold(UUID(int=7)), reason_of_tenant("web"), lambda: False, Watcher()):
+        with pytest.raises(RefusedError, match="held by a machine that runs from it") as refused:
+            release_points(repository, ["a"])
+        assert "holdfast mount remove web" in refused.value.hint
+        hold_points(repository, ["a"], "case-4711")
+        release_points(repository, ["a"])
+        assert [hold.reason for hold in holds_of(repository)] == ["web runs from it"]
+        evict_tenants(repository, ["a"])
+        assert not holds_of(repository)
+    with pytest.raises(RefusedError, match="not held"):
+        evict_tenants(repository, ["a"])
 
 
 def test_a_point_that_cannot_be_held_is_served_with_a_warning(
