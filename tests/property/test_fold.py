@@ -208,6 +208,6 @@ def test_a_state_that_was_kept_is_the_state_that_was_folded(history: list[tuple[
     keys = Keys(bytes(16), b"", {1: b""}, None, holder)
     known = KnownLog(state=state, hashes=["ab" * 32] * (len(history) + 1), epochs={2: 7})
     with TemporaryDirectory() as directory:
-        file = KnownLogFile(Path(directory) / "log", keys)
+        file = KnownLogFile(Path(directory), keys)
         file.save(known)
         assert file.load() == known

@@ -4,7 +4,7 @@ A file of three parts, of which each process of this user may put a newer one in
 
     salt      32 bytes
     sealed    AES-256-GCM of the compressed JSON of a `_Written`, under a key that only the holder of the same key slot
-              can make; associated data: the shape of what is written, and the kinds of decisions that were known
+              can make; associated data: the program's version, the shape of what is written, the kinds of decisions
 
 So a program of another version, which might fold otherwise or stop at what this one did not know, does not open it.
 Nothing here is trusted further than the log itself: whoever uses it asks the storage for the last entry, whose hash
@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -60,15 +61,18 @@ class _Written(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KnownLogFile:
-    """Keeps one `KnownLog` at `path`; nothing if that is None. A file that cannot be used is none, and fails nobody."""
+    """Keeps one `KnownLog` for each key slot in a directory; nothing if that is None.
 
-    def __init__(self, path: Path | None, keys: Keys) -> None:
-        self._path = path
+    A file that cannot be used is none, and fails nobody.
+    """
+
+    def __init__(self, directory: Path | None, keys: Keys) -> None:
+        self._path = directory / f"log-{keys.holder.number}" if directory and keys.holder else None
         self._keys = keys
 
     def load(self) -> KnownLog | None:
         """What is kept here for this holder, by a program that folds as this one does."""
-        if self._path is None or self._keys.holder is None:
+        if self._path is None:
             return None
         try:
             blob = self._path.read_bytes()
@@ -81,7 +85,7 @@ class KnownLogFile:
 
     def save(self, known: KnownLog) -> None:
         """Keep this instead. It lasts as long as the system runs: what a power cut leaves does not open, if need be."""
-        if self._path is None or self._keys.holder is None:
+        if self._path is None:
             return
         salt = os.urandom(SALT_BYTES)
         packed = zstandard.ZstdCompressor(level=1).compress(msgspec.json.encode(_write(known)))
@@ -89,8 +93,12 @@ class KnownLogFile:
         draft = self._path.with_suffix(f".{os.getpid()}")
         with suppress(OSError):
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft.write_bytes(blob)
-            draft.replace(self._path)
+            try:
+                draft.write_bytes(blob)
+                draft.replace(self._path)
+            except OSError:
+                draft.unlink(missing_ok=True)
+                raise
 
 
 def _write(known: KnownLog) -> _Written:
@@ -125,4 +133,4 @@ def _read(written: _Written) -> KnownLog:
 @cache
 def _shape() -> bytes:
     schema = msgspec.json.encode(msgspec.json.schema(_Written), order="deterministic")
-    return b"%d %s " % (_FOLD, " ".join(KINDS).encode()) + schema
+    return f"{version('holdfast')} {_FOLD} {' '.join(KINDS)} ".encode() + schema

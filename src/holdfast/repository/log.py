@@ -155,13 +155,14 @@ class Log:
     def open(self) -> None:
         """Read for the first time, from where this host came to before if that is still what the storage holds.
 
-        Raises DamagedError if a listing shows an entry beyond the first absent number, or if there is none at all, and
-        as `read` does.
+        Raises as `require_no_hole` and `read` do.
         """
         listed = self._listed()
         with self._reading:
-            if len(listed) == max(listed, default=0):  # with a hole in it the log is read as far as that
-                self._begin_with_kept()
+            begun = len(listed) != max(listed, default=0) or self._begin_with_kept()
+        if not begun:
+            listed = self._listed()  # so that what is read from its beginning is read ahead
+        self.read()
         self.require_entry(max(listed, default=1))
 
     def last_listed(self) -> int:
@@ -246,25 +247,26 @@ class Log:
     def _listed(self) -> set[int]:
         """The numbers that a listing shows."""
         names = (stored.name.removeprefix(_PREFIX) for stored in self._storage.list(_PREFIX))
-        return {int(name) for name in names if _NUMBER.fullmatch(name)}  # other programs leave files of other names
+        return {int(name) for name in names if _NUMBER.fullmatch(name)} - {0}  # other programs leave other files
 
-    def _begin_with_kept(self) -> None:
-        """Take over what is kept, if its last entry stands in the storage: the hash says all that came before.
+    def _begin_with_kept(self) -> bool:
+        """Take over what is kept, if its last entry stands in the storage, whose hash says all that came before.
 
-        The secrets of later epochs are not kept: they are taken from the entries that hand them over.
+        Secrets of later epochs are taken from the entries that hand them over. False if what is kept is of another log.
         """
         known = None if self._state.number else self._kept.load()
         if known is None:
-            return
+            return True
         wanted = [number for epoch, number in known.epochs.items() if epoch not in self._keys.epoch_keys]
         for number in (*wanted, known.state.number):
             payload = self._payload(number)
             if payload is None or blake3(payload).hexdigest() != known.hashes[number]:
-                return
+                return False
             if number in wanted:
                 self._enter_again(payload, number)
         self._hashes, self._epochs, self._state = known.hashes, dict(known.epochs), known.state
         self._kept_number = known.state.number
+        return True
 
     def _enter_again(self, payload: bytes, number: int) -> None:
         """Take the secrets of an epoch from the entry that began it, which was judged when it was folded."""

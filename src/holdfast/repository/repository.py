@@ -75,7 +75,7 @@ class Repository:
         self.config = config
         self.keys = keys
         self.cutter = Cutter(keys.cut_key, config.cut)
-        kept = KnownLogFile(cache / self.id / "log" if cache else None, keys)
+        kept = KnownLogFile(cache / self.id if cache else None, keys)
         self.log = log(storage, keys, Signer(config.signing_key, keys.signing_seed), kept)
         self.records = Records(storage, keys, cache / self.id if cache else None)
         self.keyring = Keyring(storage, keys, self.log, config.created_at)

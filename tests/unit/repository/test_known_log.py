@@ -46,7 +46,7 @@ def grow(repository: Repository, count: int = MANY) -> None:
 
 
 def kept(repository: Repository, cache: Path) -> Path:
-    return cache / repository.id / "log"
+    return cache / repository.id / "log-1"
 
 
 def entries_read(storage: Storage, cache: Path | None, passphrase: bytes = PASSPHRASE) -> tuple[list[str], Repository]:
@@ -111,10 +111,15 @@ def test_a_log_that_was_rolled_back_is_taken_as_it_is(
     assert opened.log.head.number == 1
 
 
-def test_an_old_entry_that_is_missing_is_missed(repository: Repository, storage: MemoryStorage, cache: Path) -> None:
+@pytest.mark.parametrize("instead", [None, entry_name(0), "log/another"])
+def test_an_old_entry_that_is_missing_is_missed(
+    repository: Repository, storage: MemoryStorage, cache: Path, instead: str | None
+) -> None:
     grow(repository)
     entries_read(storage, cache)
     del storage.objects[entry_name(17)]
+    if instead:
+        storage.objects[instead] = b"something else"
     with pytest.raises(DamagedError, match="000000000017 is missing"):
         entries_read(storage, cache)
 
@@ -201,6 +206,12 @@ def test_what_is_kept_serves_its_own_key_slot_only_and_shows_nothing(
     names, opened = entries_read(storage, cache, OTHER)
     assert len(names) > MANY
     assert opened.state() == repository.state()
+    for passphrase in (PASSPHRASE, OTHER):
+        names, _ = entries_read(storage, cache, passphrase)
+        assert len(names) == 1
+    kept(repository, cache).replace(cache / repository.id / "log-2")
+    names, _ = entries_read(storage, cache, OTHER)
+    assert len(names) > MANY
 
 
 def test_a_program_that_folds_otherwise_uses_nothing_of_it(
@@ -208,7 +219,7 @@ def test_a_program_that_folds_otherwise_uses_nothing_of_it(
 ) -> None:
     grow(repository)
     _, opened = entries_read(storage, cache)
-    file = KnownLogFile(kept(repository, cache), opened.keys)
+    file = KnownLogFile(cache / repository.id, opened.keys)
     assert file.load()
     monkeypatch.setattr("holdfast.repository.known_log._shape", lambda: b"another")
     assert file.load() is None

@@ -6,7 +6,7 @@ the line is slow. So a get of a name that was listed fetches the next listed nam
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from holdfast.repository.storage.port import Bytes, Storage, Stored
@@ -92,6 +92,8 @@ class _Folder:
                 return None
             while self._expected and next(iter(self._expected)) < name:  # whoever skips a name does not want it
                 self._expected.popitem(last=False)
+            if name not in self._fetches:  # nor what has been begun before it
+                self._drop([begun for begun in self._fetches if begun < name])
             self._begin_next(name)
             self._got.add(name)
             fetch = self._fetches.pop(name)
@@ -102,6 +104,10 @@ class _Folder:
         """The name is gone."""
         with self._changing:
             self._expected.pop(name, None)
+            self._drop([name])
+
+    def _drop(self, names: Iterable[str]) -> None:
+        for name in names:
             if fetch := self._fetches.pop(name, None):
                 self._held_bytes -= fetch.size
 
