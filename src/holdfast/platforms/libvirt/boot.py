@@ -1,7 +1,7 @@
 """Making a domain that runs from backup: overlays and a definition; all of it, or nothing."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,9 +164,9 @@ def draw(plan: BootPlan) -> Blueprint:
 
 
 def _remove_domain(domain: Any) -> None:
-    with suppress(libvirt.libvirtError):
-        domain.destroy()
     with asking(f"remove {domain.name()}", hint=hint_of_files_left(domain.name())):
+        if domain.isActive():
+            domain.destroy()
         domain.undefineFlags(UNDEFINE)
 
 
