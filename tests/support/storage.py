@@ -4,6 +4,7 @@ A power cut is a BaseException, so that no handler of ordinary errors can swallo
 again. A planned fault that was never reached fails the test that planned it.
 """
 
+import math
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from typing import NamedTuple, Self
 
 from holdfast.core.errors import FullError, HoldfastError
-from holdfast.repository import Storage
+from holdfast.repository import MemoryStorage, Storage
 from holdfast.repository.storage.port import Bytes, StorageError, Stored
 
 
@@ -191,6 +192,25 @@ class Operation(NamedTuple):
     name: str
     begun: int
     ended: int
+
+
+class SmallDisk(MemoryStorage):
+    """Holds no more than `capacity` bytes in all, and no object of more than `largest`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.capacity: float = math.inf
+        self.largest: float = math.inf
+
+    @property
+    def used_bytes(self) -> int:
+        return sum(map(len, self.objects.values()))
+
+    def put(self, name: str, parts: Sequence[Bytes], *, verify_share: float = 1.0) -> None:
+        size = sum(map(len, parts))
+        if size > self.largest or self.used_bytes + size > self.capacity:
+            raise FullError(f"no space left for {name}")
+        super().put(name, parts, verify_share=verify_share)
 
 
 class RecordingStorage:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,14 @@ from holdfast.repository.tree import LeafChange, RegionLeaf, differences, leaves
 _LEAVES_AT_ONCE: Final = 1024
 _NODE_ROOM_BYTES: Final = 2 * MAXIMUM_RECORD_BYTES
 """More than any node fills, so that no two are neighbours."""
+
+
+class LeafMap(NamedTuple):
+    """The leaf of a region: its id, and its bytes."""
+
+    region: int
+    id: bytes
+    content: bytes
 
 
 class StoredDisk:
@@ -74,15 +82,17 @@ class StoredDisk:
         return decode_leaf(self.read_node(leaf), self._region // self._block) if leaf else []
 
     def layouts(self) -> Iterator[Layout]:
-        """The segments of each region that holds data, in order; their leaves are read many at a time.
+        """The segments of each region that holds data, in order. Raises DamagedError."""
+        for leaf in self.leaf_maps():
+            yield self._layout_of(leaf.region, leaf.content)
 
-        Raises DamagedError.
-        """
+    def leaf_maps(self) -> Iterator[LeafMap]:
+        """The leaf of each region that holds data, in order, read many at a time. Raises DamagedError."""
         rows = self.leaves()
         while batch := [(region, leaf) for region, leaf in islice(rows, _LEAVES_AT_ONCE) if leaf]:
             nodes = self._read_nodes([leaf for _, leaf in batch])
-            for number, (region, _) in enumerate(batch):
-                yield self._layout_of(region, nodes.pop(number))
+            for number, (region, leaf) in enumerate(batch):
+                yield LeafMap(region, leaf, nodes.pop(number))
 
     def layouts_at(self, regions: Sequence[int]) -> dict[int, Layout]:
         """The segments of those of these ascending regions that hold data. Raises DamagedError."""

@@ -146,14 +146,16 @@ class Run:
 
     def find_number(self, number: int) -> int:
         """The pack of this number; -1 where the run has none."""
-        packs, numbers = self._by_number
-        at = int(numbers.searchsorted(number))
-        return int(packs[at]) if at < len(numbers) and numbers[at] == number else -1
+        packs, numbers, first, is_dense = self._by_number
+        at = number - first if is_dense else int(numbers.searchsorted(number))
+        return int(packs[at]) if 0 <= at < len(numbers) and numbers[at] == number else -1
 
     @cached_property
-    def _by_number(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _by_number(self) -> tuple[NDArray[np.int64], NDArray[np.int64], int, bool]:
+        """Those packs that have a number, their numbers, the first of these, and whether each is one more."""
         packs = np.flatnonzero(self.numbers >= 0)
-        return packs, self.numbers[packs]
+        numbers = self.numbers[packs]
+        return packs, numbers, int(numbers[0]) if len(numbers) else 0, bool((np.diff(numbers) == 1).all())
 
     @cached_property
     def names(self) -> Words:

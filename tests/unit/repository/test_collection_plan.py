@@ -1,8 +1,10 @@
 """What a collection decides: what goes, what is worth rewriting, and which small packs are gathered into large ones."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
-from holdfast.repository.collect.plan import CollectionPlan, PackUse, plan_collection
+from holdfast.repository.collect.plan import CollectionPlan, PackUse, plan_collection, portions, smaller_portion
 
 MIB = 1 << 20
 
@@ -11,8 +13,11 @@ def pack(name: str, size: int, live: int, *, is_damaged: bool = False) -> PackUs
     return PackUse(name=name, size_bytes=size, live_bytes=live, is_damaged=is_damaged)
 
 
-def plan(*packs: PackUse, locked: frozenset[str] = frozenset()) -> CollectionPlan:
-    return plan_collection(packs, {}, {"index/1": [use.name for use in packs]}, (), locked)
+def plan(
+    *packs: PackUse, locked: frozenset[str] = frozenset(), vain: Mapping[str, float] = MappingProxyType({})
+) -> CollectionPlan:
+    lists = {"index/1": [use.name for use in packs]}
+    return plan_collection(packs, {}, lists, (), locked, lambda name: vain.get(name, 0.0))
 
 
 def names(packs: tuple[PackUse, ...]) -> list[str]:
@@ -47,15 +52,33 @@ def test_a_small_pack_is_gathered_or_rewritten_or_gone_never_two_of_these() -> N
 
 
 def test_a_large_pack_is_parted_if_the_newest_points_read_much_of_it_in_vain() -> None:
-    aged = replace(pack("aged", 32 * MIB, 32 * MIB), vain_share=0.3)
-    young = replace(pack("young", 32 * MIB, 32 * MIB), vain_share=0.1)
-    tiny = replace(pack("tiny", MIB, MIB), vain_share=0.9)
-    decided = plan(aged, young, tiny)
-    assert (names(decided.parted), decided.condemned) == (["aged"], {"aged"})
+    aged, young, dead = pack("aged", 32 * MIB, 32 * MIB), pack("young", 32 * MIB, 32 * MIB), pack("dead", 40 * MIB, 0)
+    vain = {"aged": 0.3, "young": 0.1, "tiny": 0.9}
+    decided = plan(aged, young, dead, pack("tiny", MIB, MIB), vain=vain)
+    assert (names(decided.parted), decided.condemned) == (["aged"], {"aged", "dead"})
     assert decided.rewritten_bytes == 32 * MIB
-    assert not plan(aged, locked=frozenset({"aged"})).condemned
-    wasteful = plan(replace(aged, live_bytes=16 * MIB))
+    assert not plan(aged, dead, locked=frozenset({"aged"}), vain=vain).parted
+    wasteful = plan(replace(aged, live_bytes=16 * MIB), dead, vain=vain)
     assert (names(wasteful.rewritten), names(wasteful.parted)) == (["aged"], [])
+
+
+def test_no_more_is_parted_than_goes_or_is_gathered_and_the_worst_first() -> None:
+    packs = [pack(f"aged{number}", 32 * MIB, 32 * MIB) for number in range(4)]
+    vain = {use.name: 0.2 + number / 10 for number, use in enumerate(packs)}
+    assert plan(*packs, vain=vain).nothing_to_do
+    assert names(plan(*packs, pack("dead", 70 * MIB, 0), vain=vain).parted) == ["aged3", "aged2"]
+    assert names(plan(*packs, *small(64), vain=vain).parted) == ["aged3", "aged2"]
+    assert len(plan(*packs, pack("dead", 200 * MIB, 0), vain=vain).parted) == 4
+
+
+def test_portions_hold_all_packs_once_and_no_more_than_one_pack_too_many() -> None:
+    packs = [pack(f"p{number}", 3 * MIB, 3 * MIB) for number in range(10)]
+    cut = list(portions(packs, 8 * MIB))
+    assert [use for portion in cut for use in portion] == packs
+    assert [len(portion) for portion in cut] == [3, 3, 3, 1]
+    assert list(portions([], MIB)) == []
+    assert smaller_portion(4096 * MIB) == 1024 * MIB
+    assert smaller_portion(64 * MIB) is None
 
 
 def test_what_is_locked_is_neither_rewritten_nor_gathered() -> None:

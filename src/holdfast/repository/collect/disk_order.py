@@ -1,7 +1,7 @@
 """What the newest disks need, and in which order: rewritten in it, an aged machine restores like a fresh one."""
 
 from collections.abc import Collection, Iterable, Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -111,8 +111,8 @@ def _places_of_newest(records: Records, cut: Cut, state: State) -> Iterator[NDAr
 
 
 def _newest_roots(state: State) -> Iterator[str]:
-    """The disks of the newest point of each machine."""
-    newest = {each.point.machine_id: each.point for each in state.standings.values()}
+    """The disks of the newest live point of each machine."""
+    newest = {point.machine_id: point for point in state.points.values()}
     for point in newest.values():
         for disk in point.disks:
             yield disk.root
@@ -120,18 +120,10 @@ def _newest_roots(state: State) -> Iterator[str]:
 
 def _places_of_data(records: Records, disk: StoredDisk) -> Iterator[NDArray[np.int64]]:
     """The places of a disk's leaves and of its segments, in its order, some at a time."""
-    batch: list[bytes] = []
-    leaves: list[bytes] = []
-    for _, leaf in disk.leaves():
-        if leaf:
-            leaves.append(leaf)
-            batch.append(leaf_ids(disk.read_node(leaf)))
-        if len(batch) >= _LEAVES_AT_ONCE:
-            yield _places(records, leaves)
-            yield _places(records, batch)
-            batch, leaves = [], []
-    yield _places(records, leaves)
-    yield _places(records, batch)
+    leaves = disk.leaf_maps()
+    while batch := list(islice(leaves, _LEAVES_AT_ONCE)):
+        yield _places(records, [leaf.id for leaf in batch])
+        yield _places(records, [leaf_ids(leaf.content) for leaf in batch])
 
 
 def _places(records: Records, ids: Iterable[bytes]) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """What a collection is going to do: the decision, apart from everything that is read or written for it."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,25 +10,24 @@ _WORTH_A_PASS: Final = 64 * 1024
 """Bytes to be won by rewriting alone: an entry, packs and index objects are to be put for it."""
 _LEFT_ALONE: Final = 0.03
 """Share of everything dead that may stay where getting at it costs most."""
-SMALL_PACK_BYTES: Final = 8 * 1024 * 1024
+_SMALL_BYTES: Final = 8 * 1024 * 1024
 _WORTH_GATHERING: Final = 64
 """Small packs, each of which a restore may have to open. What they hold moves once: what is made of them is large."""
 _WORTH_PARTING: Final = 1 / 8
 """Share of a large pack that the newest points read in vain: each restore reads and decompresses it."""
+_SMALLEST_PORTION: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackUse:
     """A pack that no entry condemns: its size, and how many of its bytes hold what points reach.
 
-    `vain_share` of it the newest points read in vain, since it shares records with what they need; for small packs that
-    is not asked. `is_damaged`: a record of it is marked as damaged, or all of it is gone.
+    `is_damaged`: a record of it is marked as damaged, or all of it is gone.
     """
 
     name: str
     size_bytes: int
     live_bytes: int
-    vain_share: float = 0.0
     is_damaged: bool = False
 
     @property
@@ -93,6 +92,7 @@ def plan_collection(
     index_objects: Mapping[str, Collection[str]],
     condemned: Collection[str],
     locked: Collection[str] = frozenset(),
+    vain_share: Callable[[str], float] = lambda _name: 0.0,
 ) -> CollectionPlan:
     """Decide what goes.
 
@@ -112,7 +112,8 @@ def plan_collection(
     others = {*locked, *(use.name for use in (*dead, *rewritten))}
     staying = [use for use in packs if use.name not in others]
     gathered = tuple(_worth_gathering(staying))
-    parted = tuple(use for use in staying if use.size_bytes >= SMALL_PACK_BYTES and use.vain_share > _WORTH_PARTING)
+    moved = sum(use.dead_bytes for use in (*dead, *rewritten)) + sum(use.live_bytes for use in gathered)
+    parted = tuple(_worth_parting(staying, vain_share, moved))
     going = {use.name for use in (*dead, *rewritten, *gathered, *parted)}.union(condemned)
     outdated = (name for name, packs in index_objects.items() if not going.isdisjoint(packs))
     return CollectionPlan(
@@ -138,7 +139,33 @@ def _worth_rewriting(wasteful: Sequence[PackUse]) -> Iterator[PackUse]:
         remaining -= use.dead_bytes
 
 
+def _worth_parting(packs: Iterable[PackUse], vain_share: Callable[[str], float], most_bytes: int) -> Iterator[PackUse]:
+    """Large packs of which most is read in vain, as many bytes as go or are gathered: so the cost follows change."""
+    large = [use for use in packs if use.size_bytes >= _SMALL_BYTES] if most_bytes else []
+    shares = {use.name: vain_share(use.name) for use in large}
+    for use in sorted(large, key=lambda use: shares[use.name], reverse=True):
+        most_bytes -= use.live_bytes
+        if most_bytes < 0 or shares[use.name] <= _WORTH_PARTING:
+            return
+        yield use
+
+
+def portions(uses: Sequence[PackUse], most_bytes: int) -> Iterator[Sequence[PackUse]]:
+    """These packs, so many at a time that what of them is needed takes about so many bytes."""
+    at, size = 0, 0
+    for end, use in enumerate(uses, 1):
+        size += use.live_bytes
+        if size >= most_bytes or end == len(uses):
+            yield uses[at:end]
+            at, size = end, 0
+
+
+def smaller_portion(size_bytes: int) -> int | None:
+    """What to try where there was no room for a portion of that size; None if it would hardly be worth it."""
+    return size_bytes // 4 if size_bytes // 4 >= _SMALLEST_PORTION else None
+
+
 def _worth_gathering(packs: Iterable[PackUse]) -> Sequence[PackUse]:
     """Small packs, if there are many."""
-    small = [use for use in packs if use.size_bytes < SMALL_PACK_BYTES and use.live_bytes > 0]
+    small = [use for use in packs if use.size_bytes < _SMALL_BYTES and use.live_bytes > 0]
     return small if len(small) >= _WORTH_GATHERING else []

@@ -15,7 +15,7 @@ from holdfast.repository.collect.at_once import Behind
 from holdfast.repository.collect.bulk import read_sealed
 from holdfast.repository.collect.listing import put_index_objects
 from holdfast.repository.keys import Keys
-from holdfast.repository.packing import NODE_RECORD_BYTES, Buffers, PackBuilder, SealedPack
+from holdfast.repository.packing import NODE_RECORD_BYTES, Buffers, PackBuilder
 from holdfast.repository.packs import DATA, NODES, Pack, PackType
 from holdfast.repository.records import Records
 from holdfast.repository.state import PackRecord
@@ -23,7 +23,7 @@ from holdfast.repository.state import PackRecord
 _WINDOW_BYTES: Final = 64 * 1024 * 1024
 """Sealed bytes held in memory to bring records of several packs into another order."""
 
-_PUTS_AT_ONCE: Final = 2
+_PUTS_AT_ONCE: Final = 4
 """At least: while one pack is read back from the medium another can be written."""
 
 
@@ -124,7 +124,8 @@ class Rewriting:
         for each, (segment, _) in zip(record.segments, segments, strict=True):
             filling.add_part(segment, bytes(plain[table.slice_of(record.number, each)]))
 
-    def _put(self, sealed: SealedPack) -> None:
+    def _put(self, filled: PackBuilder) -> None:
+        sealed = filled.seal()
         self._records.storage.put(sealed.pack.object, sealed.parts, verify_share=1.0)
         self.stored_bytes += sealed.pack.size
         self.packs.append(sealed.pack)
@@ -135,7 +136,7 @@ class _Filling:
     """Packs of one type, filled one after the other."""
 
     def __init__(
-        self, keys: Keys, kind: PackType, record_bytes: int, buffers: Buffers, put: Callable[[SealedPack], None]
+        self, keys: Keys, kind: PackType, record_bytes: int, buffers: Buffers, put: Callable[[PackBuilder], None]
     ) -> None:
         self._keys = keys
         self._kind = kind
@@ -162,7 +163,7 @@ class _Filling:
         """Nothing more comes."""
         self.add_gathered()
         if self._pack is not None:
-            self._put(self._pack.seal())
+            self._put(self._pack)
             self._pack = None
 
     def add_gathered(self) -> None:
@@ -180,7 +181,7 @@ class _Filling:
 
     def _close_if_full(self) -> None:
         if self._pack is not None and self._pack.full:
-            self._put(self._pack.seal())
+            self._put(self._pack)
             self._pack = None
 
 

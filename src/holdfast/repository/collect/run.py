@@ -1,7 +1,7 @@
 """One collection, from what it sees to what it deletes."""
 
 from collections import ChainMap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -11,7 +11,7 @@ from holdfast.repository.collect.at_once import each_of
 from holdfast.repository.collect.disk_order import DiskOrder
 from holdfast.repository.collect.listing import put_index_objects
 from holdfast.repository.collect.locked import Locked, LockedError
-from holdfast.repository.collect.plan import CollectionPlan
+from holdfast.repository.collect.plan import CollectionPlan, PackUse, portions, smaller_portion
 from holdfast.repository.collect.rewriting import ReachedRecord, Rewriting
 from holdfast.repository.collect.survey import Survey
 from holdfast.repository.collect.verdict import NothingLeftError, OvertakenError, Verdict
@@ -26,6 +26,9 @@ from holdfast.repository.storage.port import Storage, StorageError
 
 _REQUESTS_AT_ONCE: Final = 16
 _DELETED_AT_ONCE: Final = 256
+_REWRITTEN_AT_ONCE: Final = 16 * 1024 * 1024 * 1024
+"""Bytes whose order is in memory at one time, about 2 MiB for each GiB."""
+_ARRANGED_AT_ONCE: Final = 4 * 1024 * 1024 * 1024
 _PASSES: Final = 8
 """Times to begin anew because another collection was at the same packs, before leaving the field to it."""
 
@@ -102,13 +105,42 @@ class Collector:
         survey = self._survey()
         plan = self._proved_plan(survey)
         self._locked_garbage = {object_of(use.name): use.dead_bytes for use in plan.locked}
-        verdict = Verdict(survey, plan.condemned, self._locked)
-        order = survey.order(use.name for use in (*plan.rewritten, *plan.arranged))
-        for uses in (plan.rewritten, plan.arranged):  # what frees room is not given up for want of room to arrange
-            if uses:
-                self._rewrite(survey, [use.name for use in uses], order, verdict)
+        self._free(survey, plan)
+        if plan.arranged:
+            self._arrange(survey, plan.arranged)
+
+    def _free(self, survey: Survey, plan: CollectionPlan) -> None:
+        """Delete what is not needed, once what of its packs is needed has been copied."""
+        verdict = Verdict(survey, [use.name for use in plan.dead], self._locked)
+        if plan.rewritten:
+            order = survey.order(use.name for use in plan.rewritten)
+            for portion in portions(plan.rewritten, _REWRITTEN_AT_ONCE):
+                if not self._rewrite(survey, [use.name for use in portion], order, verdict):
+                    self._warn("there was no room to rewrite packs that are partly needed: run again")
+                    break
         self._condemn(verdict)
         self._sweep(survey)
+
+    def _arrange(self, survey: Survey, uses: Sequence[PackUse]) -> None:
+        """Put packs in order, each portion in place of its packs before the next, so that little room is needed.
+
+        Where there is none, what is not in order stays so: no point lacks anything for it.
+        """
+        order = survey.order(use.name for use in uses)
+        size: int | None = _ARRANGED_AT_ONCE
+        while uses and size:
+            portion = next(portions(uses, size))
+            names = [use.name for use in portion]
+            locked = self._locked.among(names)  # since the plan was made
+            verdict = Verdict(survey, [], self._locked)
+            if self._rewrite(survey, [name for name in names if name not in locked], order, verdict):
+                uses = uses[len(portion) :]
+            else:
+                size = smaller_portion(size)
+            self._condemn(verdict)
+            self._sweep(survey)
+        if uses:
+            self._warn(f"there was no room to put {len(uses)} packs in order, which would make restores quicker")
 
     def _survey(self) -> Survey:
         """What there is, as of now. Raises DamagedError naming a point that lacks something."""
@@ -160,28 +192,29 @@ class Collector:
             asked |= plan.condemned
             survey.locked |= found
 
-    def _rewrite(self, survey: Survey, names: list[str], order: DiskOrder, verdict: Verdict) -> None:
-        """Copy what is reached of these packs, which are to go. Those of which something cannot be copied stay."""
+    def _rewrite(self, survey: Survey, names: Sequence[str], order: DiskOrder, verdict: Verdict) -> bool:
+        """Copy what is reached of these packs, which are to go; whether there was room for it.
+
+        Those of which something cannot be copied stay.
+        """
         self._progress.step(f"Rewriting {len(names)} packs")
-        numbers = survey.numbers
         parts = [
             part
             for name in names
             for record in survey.reached_records(name)
-            for part in order.parts(numbers[name], record)
+            for part in order.parts(survey.numbers[name], record)
         ]
         parts.sort(key=lambda part: part.rank)
         kept_apart = [part.record for part in parts if part.is_new], [part.record for part in parts if not part.is_new]
         copied = self._copy(survey, *kept_apart)
         if copied.is_full:
-            self._warn("there was no room to rewrite packs that are partly needed: run again")
-            verdict.keep(names)
             verdict.add(copied.packs)
-            return
+            return False
         for pack, number in sorted(copied.damaged):
             self._warn(f"record {number} of pack {pack} is damaged: the pack stays")
-            verdict.keep([pack])
-        verdict.rely_on(copied.packs)
+        damaged = {pack for pack, _ in copied.damaged}
+        verdict.replace([name for name in names if name not in damaged], copied.packs)
+        return True
 
     def _copy(self, survey: Survey, *groups: list[ReachedRecord]) -> Rewriting:
         total = sum(record.sealed_bytes for group in groups for record in group)
@@ -216,11 +249,15 @@ class Collector:
         living = dict.fromkeys(pack for each in outdated.values() for pack in each.packs if pack not in gone)
         packs = [survey.records.index.packs[survey.numbers[name]] for name in living]
         self._growth.add(put_index_objects(self._storage, self._keys, survey.state.number, packs))
-        self._delete({name: each.size for name, each in outdated.items()})
-        self._delete({object_of(name): size for name, size in survey.stored.items() if name in gone})
+        survey.forget(self._delete({name: each.size for name, each in outdated.items()}))
+        doomed = {object_of(name): size for name, size in survey.stored.items() if name in gone}
+        survey.forget(self._delete(doomed))
 
-    def _delete(self, doomed: Mapping[str, int]) -> None:
-        """Delete objects, by their sizes: many in a request, and each request waits for the storage."""
+    def _delete(self, doomed: Mapping[str, int]) -> Collection[str]:
+        """Delete objects, by their sizes: many in a request, and each request waits for the storage.
+
+        Returns those that are gone.
+        """
         names = sorted(doomed)  # neighbours in name lie in one folder, which is synced once
         share = min(_DELETED_AT_ONCE, -(-len(names) // _REQUESTS_AT_ONCE))
         requests = [names[at : at + share] for at in range(0, len(names), share or 1)]
@@ -233,6 +270,7 @@ class Collector:
         if len(failed) > len(locked):
             first = next(failure for name, failure in failed.items() if name not in locked)
             self._warn(f"{len(failed) - len(locked)} objects could not be deleted yet: {first.message}")
+        return gone
 
     def _try_to_delete(self, names: Sequence[str]) -> dict[str, HoldfastError]:
         """What it failed with, by name, which must not end the sweep: the next collection tries again."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
-from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ from holdfast.core.point import RestorePoint
 from holdfast.repository.collect.bulk import read_segments
 from holdfast.repository.collect.disk_order import DiskOrder, NewestNeeds, in_disk_order
 from holdfast.repository.collect.marking import Ids, Marking, Places, distinct, ids_in
-from holdfast.repository.collect.plan import SMALL_PACK_BYTES, CollectionPlan, PackUse, plan_collection
+from holdfast.repository.collect.plan import CollectionPlan, PackUse, plan_collection
 from holdfast.repository.collect.rewriting import ReachedRecord
 from holdfast.repository.config import Cut
 from holdfast.repository.index_objects import Listing, decode_index_object
@@ -55,6 +54,7 @@ class Survey:
         self._storage = storage
         self._keys = keys
         self._cut = cut
+        self._newest: NewestNeeds | None = None
 
     def look(self, unlisted: Collection[str] = ()) -> None:
         """See what there is and mark what points reach. Raises BlockMissingError if they need what is not there.
@@ -96,7 +96,7 @@ class Survey:
         condemned = self.state.condemned
         leftovers = {name: size for name, size in self.stored.items() if name in condemned}
         lists = {name: each.packs for name, each in self.index_objects.items()}
-        return plan_collection(self._uses(), leftovers, lists, condemned, self.locked)
+        return plan_collection(self._uses(), leftovers, lists, condemned, self.locked, self._vain_share)
 
     def order(self, names: Iterable[str]) -> DiskOrder:
         """In which order the newest points need what is in these packs."""
@@ -111,14 +111,22 @@ class Survey:
             self.marking.marks.take(np.stack([np.full_like(segments, self.numbers[pack.name]), segments], axis=1))
             self.stored[pack.name] = pack.size
 
+    def forget(self, objects: Collection[str]) -> None:
+        """These packs and index objects have been deleted."""
+        for name in objects:
+            self.index_objects.pop(name, None)
+            if pack := pack_name(name):
+                self.stored.pop(pack, None)
+
     def reached_records(self, name: str) -> Iterator[ReachedRecord]:
         """What is reached of a pack."""
         pack = self.records.index.packs[self.numbers[name]]
         segments = np.flatnonzero(self.marking.marks.of(self.numbers[name]))
-        records = np.searchsorted(pack.table.firsts, segments, "right") - 1
-        for number in np.unique(records).tolist():
-            first, last = np.searchsorted(records, [number, number + 1])
-            yield ReachedRecord(pack, number, segments[first:last].tolist())
+        records = pack.table.firsts.searchsorted(segments, "right") - 1
+        edges = [0, *(np.flatnonzero(np.diff(records)) + 1).tolist(), len(segments)]
+        numbers, reached = records.tolist(), segments.tolist()
+        for first, last in pairwise(edges if numbers else ()):
+            yield ReachedRecord(pack, numbers[first], reached[first:last])
 
     def marked(self, name: str) -> int:
         """How many segments of a pack are reached."""
@@ -168,10 +176,10 @@ class Survey:
                 with suppress(DamagedError):  # for the loss of a picture no room is kept occupied
                     self.marking.mark([bytes.fromhex(each.verification.picture)])
 
-    @cached_property
-    def _newest(self) -> NewestNeeds:
-        """As it is when the plan is made."""
-        return NewestNeeds(self.records, self._cut, self.state)
+    def _vain_share(self, name: str) -> float:
+        if self._newest is None:
+            self._newest = NewestNeeds(self.records, self._cut, self.state)
+        return self._newest.vain_share(self.numbers[name]) if name in self.numbers else 0.0
 
     def _uses(self) -> Iterator[PackUse]:
         """Every pack that is there, or listed, and not condemned. What is not both is of no use to any point."""
@@ -181,9 +189,7 @@ class Survey:
             if name not in condemned:
                 number = self.numbers.get(name)
                 live = 0 if number is None else _live_bytes(packs[number], self.marking.marks.of(number))
-                vain = 0.0 if number is None or size < SMALL_PACK_BYTES else self._newest.vain_share(number)
-                hurt = name in damaged
-                yield PackUse(name=name, size_bytes=size, live_bytes=live, vain_share=vain, is_damaged=hurt)
+                yield PackUse(name=name, size_bytes=size, live_bytes=live, is_damaged=name in damaged)
         for name in self.gone - condemned.keys():
             yield PackUse(name=name, size_bytes=0, live_bytes=0, is_damaged=True)
 

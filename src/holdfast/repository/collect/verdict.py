@@ -32,18 +32,13 @@ class Verdict:
     point's packs are locked before the entry that locks the point.
     """
 
-    def __init__(self, survey: Survey, going: Iterable[str], locked: Locked) -> None:
-        """Nothing that is `going` was locked after the survey's state was read."""
+    def __init__(self, survey: Survey, dead: Iterable[str], locked: Locked) -> None:
+        """Nothing that goes, now or later, was locked after the survey's state was read."""
         self.survey = survey
         self._locked = locked
         self._locks = locks_of(survey.state)
-        self._marks = {name: survey.marked(name) for name in going}
+        self._marks = {name: survey.marked(name) for name in dead}
         self._copies: set[str] = set()
-
-    def keep(self, names: Iterable[str]) -> None:
-        """These stay after all."""
-        for name in names:
-            self._marks.pop(name, None)
 
     def add(self, packs: Iterable[Pack]) -> None:
         """Packs of our own that came to nothing go too."""
@@ -51,8 +46,9 @@ class Verdict:
             self.survey.stored[pack.name] = pack.size
             self._marks[pack.name] = 0
 
-    def rely_on(self, packs: Collection[Pack]) -> None:
-        """What is needed of packs that go has been copied to these."""
+    def replace(self, names: Iterable[str], packs: Collection[Pack]) -> None:
+        """These go too: what is marked of them has been copied to packs of our own."""
+        self._marks |= {name: self.survey.marked(name) for name in names}
         self.survey.add(packs)
         self._copies |= {pack.name for pack in packs}
 
@@ -75,7 +71,8 @@ class Verdict:
         except BlockMissingError as error:
             raise OvertakenError from error
         if self._locks != (locks := locks_of(state)):
-            self.keep(self._locked.among(self._marks))
+            for name in self._locked.among(self._marks):
+                del self._marks[name]
             self._locks = locks
         damaged = {pack for pack, _ in state.damaged}
         if not self._copies.isdisjoint(state.condemned.keys() | damaged):
