@@ -24,7 +24,7 @@ _WINDOW_BYTES: Final = 64 * 1024 * 1024
 """Sealed bytes held in memory to bring records of several packs into another order."""
 
 _PUTS_AT_ONCE: Final = 4
-"""At least: while one pack is read back from the medium another can be written."""
+"""At least: while packs are synced and read back from the medium, others are written."""
 
 
 class ReachedRecord(NamedTuple):
@@ -74,6 +74,7 @@ class Rewriting:
             self.stored_bytes += put_index_objects(storage, keys, self._base, self.packs)
         except FullError:
             self.is_full = True
+        self.stored_bytes += sum(pack.size for pack in self.packs)
 
     def _copy_all(self, groups: Iterable[Iterable[ReachedRecord]], advance: Callable[[int], None]) -> None:
         try:
@@ -127,7 +128,6 @@ class Rewriting:
     def _put(self, filled: PackBuilder) -> None:
         sealed = filled.seal()
         self._records.storage.put(sealed.pack.object, sealed.parts, verify_share=1.0)
-        self.stored_bytes += sealed.pack.size
         self.packs.append(sealed.pack)
         self._buffers.give_back(sealed.buffer)
 
