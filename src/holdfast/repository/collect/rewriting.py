@@ -80,26 +80,24 @@ class Rewriting:
         try:
             done = 0
             for wanted in groups:
-                done = self._copy(wanted, done, advance)
+                for window in _windows(wanted):
+                    self._copy(window)
+                    done += sum(record.sealed_bytes for record in window)
+                    advance(done)
+                for filling in self._fillings.values():
+                    filling.add_gathered()
             for filling in self._fillings.values():
                 filling.finish()
             self._puts.finish()
         finally:
             self._puts.stop()
 
-    def _copy(self, wanted: Iterable[ReachedRecord], done: int, advance: Callable[[int], None]) -> int:
-        """Returns how many sealed bytes are behind us now."""
-        for window in _windows(wanted):
-            for record, sealed in zip(window, self._read(window), strict=True):
-                try:
-                    self._take(record, sealed)
-                except DamagedError:
-                    self.damaged.add((record.pack.name, record.number))
-            done += sum(record.sealed_bytes for record in window)
-            advance(done)
-        for filling in self._fillings.values():
-            filling.add_gathered()
-        return done
+    def _copy(self, window: Sequence[ReachedRecord]) -> None:
+        for record, sealed in zip(window, self._read(window), strict=True):
+            try:
+                self._take(record, sealed)
+            except DamagedError:
+                self.damaged.add((record.pack.name, record.number))
 
     def _read(self, window: Sequence[ReachedRecord]) -> list[memoryview]:
         """The sealed bytes of each record of a window, read pack by pack."""
@@ -160,8 +158,7 @@ class _Filling:
         self._gathered_bytes += len(plain)
 
     def finish(self) -> None:
-        """Nothing more comes."""
-        self.add_gathered()
+        """Nothing more comes, and nothing is gathered."""
         if self._pack is not None:
             self._put(self._pack)
             self._pack = None
