@@ -20,6 +20,7 @@ from holdfast.core.extents import Extent, normalise
 from holdfast.repository.index import Index
 from holdfast.repository.packs import MAXIMUM_RECORD_BYTES, Pack
 from holdfast.repository.records import Records
+from holdfast.repository.stretches import equal_stretches
 
 _JOINED_GAP_BYTES: Final = 128 * 1024
 _RUN_BYTES: Final = 4 * 1024 * 1024
@@ -66,8 +67,7 @@ class ReadRun:
     def by_record(self) -> Iterator[tuple[int, range]]:
         """(record, rows of the layout that it holds), in order."""
         records = np.searchsorted(self.pack.table.firsts, self.segments, "right") - 1
-        edges = [0, *(np.flatnonzero(np.diff(records)) + 1).tolist(), len(records)]
-        for first, last in pairwise(edges):
+        for first, last in equal_stretches(records):
             yield int(records[first]), range(first, last)
 
     def wants_all_of(self, record: int, rows: range) -> bool:
@@ -109,13 +109,11 @@ def plan_whole_records(pack_of: Callable[[int], Pack], places: NDArray[np.int64]
 
 def _runs_of_packs(pack_of: Callable[[int], Pack], places: NDArray[np.int64], layout: Layout) -> Iterator[ReadRun]:
     order = np.lexsort((layout.starts, places[:, 1], places[:, 0]))
-    packs = places[order, 0]
-    known = int(np.searchsorted(packs, 0))
-    edges = [known, *(np.flatnonzero(np.diff(packs[known:])) + known + 1).tolist(), len(order)]
-    for first, last in pairwise(edges):
-        rows = order[first:last]
-        if len(rows):
-            yield from _runs(pack_of(int(packs[first])), places[rows, 1], layout.only(rows))
+    known = order[np.searchsorted(places[order, 0], 0) :]
+    packs = places[known, 0]
+    for first, last in equal_stretches(packs):
+        rows = known[first:last]
+        yield from _runs(pack_of(int(packs[first])), places[rows, 1], layout.only(rows))
 
 
 def _runs(pack: Pack, segments: NDArray[np.int64], layout: Layout) -> Iterator[ReadRun]:

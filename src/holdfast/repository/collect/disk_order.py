@@ -1,7 +1,7 @@
 """What the newest disks need, and in which order: rewritten in it, an aged machine restores like a fresh one."""
 
 from collections.abc import Collection, Iterable, Iterator
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from holdfast.repository.disk import StoredDisk
 from holdfast.repository.nodes import ID_BYTES, leaf_ids
 from holdfast.repository.records import Records
 from holdfast.repository.state import State
+from holdfast.repository.stretches import equal_stretches
 
 _LEAVES_AT_ONCE: Final = 1024
 _WORTH_SPLITTING: Final = 1 / 8
@@ -60,19 +61,20 @@ class DiskOrder:
     Each record of these packs that they need has a rank; whatever only older points need comes after all of them.
     """
 
-    def __init__(self, records: Records, packs: Collection[int]) -> None:
+    def __init__(self, records: Records, cut: Cut, state: State, packs: Collection[int]) -> None:
         tables = {number: records.index.packs[number].table for number in packs}
         self._ranks = {number: np.full(len(table.records), _LAST, np.int64) for number, table in tables.items()}
         self._needed = {number: np.zeros(len(table.ids), np.bool_) for number, table in tables.items()}
         self._tables = tables
         self._met = 0
+        for places in _places_of_newest(records, cut, state):
+            self._meet(places)
 
-    def meet(self, places: NDArray[np.int64]) -> None:
+    def _meet(self, places: NDArray[np.int64]) -> None:
         """A newest disk needs these (pack, segment), in this order."""
         rows = np.flatnonzero(np.isin(places[:, 0], list(self._tables)))
         rows = rows[np.argsort(places[rows, 0], kind="stable")]
-        edges = [0, *(np.flatnonzero(np.diff(places[rows, 0])) + 1).tolist(), len(rows)]
-        for first, last in pairwise(edges if len(rows) else ()):
+        for first, last in equal_stretches(places[rows, 0]):
             mine = rows[first:last]
             pack, segments = int(places[mine[0], 0]), places[mine, 1]
             self._needed[pack][segments] = True
@@ -91,14 +93,6 @@ class DiskOrder:
             return
         yield Part(rank, record._replace(segments=reached[needed].tolist()))
         yield Part(_LAST, record._replace(segments=reached[~needed].tolist()))
-
-
-def in_disk_order(records: Records, cut: Cut, state: State, packs: Collection[int]) -> DiskOrder:
-    """What is to be read of these packs when the newest points are read from the beginning to the end."""
-    order = DiskOrder(records, packs)
-    for places in _places_of_newest(records, cut, state):
-        order.meet(places)
-    return order
 
 
 def _places_of_newest(records: Records, cut: Cut, state: State) -> Iterator[NDArray[np.int64]]:

@@ -6,7 +6,6 @@ packs; of a leaf map only its ids are looked at. What is kept is bits, whatever 
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -19,6 +18,7 @@ from holdfast.repository.nodes import ID_BYTES, decode_page, decode_root, leaf_i
 from holdfast.repository.packs import Pack
 from holdfast.repository.records import BlockMissingError, Records
 from holdfast.repository.state import PackRecord
+from holdfast.repository.stretches import equal_stretches
 
 _REFERENCES_AT_ONCE: Final = 512 * 1024
 _IDS_REMEMBERED: Final = 2 * 1024 * 1024
@@ -204,11 +204,8 @@ class Marking:
         places = self._places(ids)
         rows = self.marks.take(places)
         packs = places[rows, 0]
-        edges = [0, *(np.flatnonzero(np.diff(packs)) + 1).tolist(), len(rows)]
-        for first, last in pairwise(edges):
-            mine = rows[first:last]
-            if len(mine):
-                yield from self._read(self._index.packs[int(packs[first])], places[mine, 1])
+        for first, last in equal_stretches(packs):
+            yield from self._read(self._index.packs[int(packs[first])], places[rows[first:last], 1])
 
     def _read(self, pack: Pack, segments: NDArray[np.int64]) -> Iterator[bytes]:
         """Ascending nodes of one pack, proved by their ids; from another copy where that fails."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from holdfast.core.errors import DamagedError, HoldfastError
 from holdfast.core.point import RestorePoint
 from holdfast.repository.collect.bulk import read_segments
-from holdfast.repository.collect.disk_order import DiskOrder, NewestNeeds, in_disk_order
+from holdfast.repository.collect.disk_order import DiskOrder, NewestNeeds
 from holdfast.repository.collect.marking import Ids, Marking, Places, distinct, ids_in
 from holdfast.repository.collect.plan import CollectionPlan, PackUse, plan_collection
 from holdfast.repository.collect.rewriting import ReachedRecord
@@ -23,6 +22,7 @@ from holdfast.repository.packs import DATA, Pack, pack_name
 from holdfast.repository.records import Records, pack_from_storage
 from holdfast.repository.state import PackRecord, Standing, State
 from holdfast.repository.storage.port import ObjectMissingError, Storage, StorageError, Stored
+from holdfast.repository.stretches import equal_stretches
 
 
 class IndexObject(NamedTuple):
@@ -100,7 +100,7 @@ class Survey:
 
     def order(self, names: Iterable[str]) -> DiskOrder:
         """In which order the newest points need what is in these packs."""
-        return in_disk_order(self.records, self._cut, self.state, {self.numbers[name] for name in names})
+        return DiskOrder(self.records, self._cut, self.state, {self.numbers[name] for name in names})
 
     def add(self, packs: Collection[Pack]) -> None:
         """Take in packs of our own, of which everything is needed."""
@@ -123,9 +123,8 @@ class Survey:
         pack = self.records.index.packs[self.numbers[name]]
         segments = np.flatnonzero(self.marking.marks.of(self.numbers[name]))
         records = pack.table.firsts.searchsorted(segments, "right") - 1
-        edges = [0, *(np.flatnonzero(np.diff(records)) + 1).tolist(), len(segments)]
         numbers, reached = records.tolist(), segments.tolist()
-        for first, last in pairwise(edges if numbers else ()):
+        for first, last in equal_stretches(records):
             yield ReachedRecord(pack, numbers[first], reached[first:last])
 
     def marked(self, name: str) -> int:
@@ -156,8 +155,7 @@ class Survey:
 
     def _by_pack(self, places: Places) -> Iterator[tuple[Pack, NDArray[np.int64]]]:
         """Each pack of which there are places, which ascend, and the segments of these."""
-        edges = [0, *(np.flatnonzero(np.diff(places[:, 0])) + 1).tolist(), len(places)]
-        for first, last in pairwise(edges if len(places) else ()):
+        for first, last in equal_stretches(places[:, 0]):
             yield self.records.index.packs[int(places[first, 0])], places[first:last, 1]
 
     def _damaged_in(self, pack: Pack, segments: NDArray[np.int64]) -> Iterator[PackRecord]:
