@@ -1,10 +1,14 @@
-"""Fixtures of the test bed, made once for a whole run: a private libvirt host, a lab of guests on it, an S3 service."""
+"""Fixtures: the test bed, made once for a whole run (a private libvirt host, a lab of guests on it, an S3 service), and
+for each test that wants no other one, a repository in memory.
+"""
 
 import signal
 from collections.abc import Iterator
 
 import pytest
 
+from holdfast.repository import MemoryStorage, Repository
+from tests.support.repositories import new_repository
 from tests.testbed.hosts import PrivateHost, private_host
 from tests.testbed.lab import Lab, open_lab
 from tests.testbed.objectstore import ObjectStore, object_store
@@ -31,3 +35,13 @@ def lab(host: PrivateHost) -> Iterator[Lab]:
 def s3() -> Iterator[ObjectStore]:
     with object_store() as running:
         yield running
+
+
+@pytest.fixture
+def storage() -> MemoryStorage:
+    return MemoryStorage()
+
+
+@pytest.fixture
+def repository(storage: MemoryStorage) -> Repository:
+    return new_repository(storage)

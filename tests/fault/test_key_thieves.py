@@ -15,22 +15,12 @@ from holdfast.repository.keys import new_keys
 from holdfast.repository.keyset import KeyRemovedError
 from holdfast.repository.log import _Header
 from holdfast.repository.slots import NewSlot
-from tests.support.repositories import PASSPHRASE, new_repository
+from tests.support.repositories import PASSPHRASE
 from tests.support.secrets import a_secret, opens
 from tests.support.storage import FaultyStorage, PowerCut, lost
 
 OTHER = b"battery staple"
 BEFORE, AFTER = b"before" * 30_000, b"after" * 40_000
-
-
-@pytest.fixture
-def storage() -> MemoryStorage:
-    return MemoryStorage()
-
-
-@pytest.fixture
-def repository(storage: MemoryStorage) -> Repository:
-    return new_repository(storage)
 
 
 def numbers(repository: Repository) -> list[int]:

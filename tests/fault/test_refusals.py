@@ -28,16 +28,6 @@ from tests.support.storage import FaultyStorage
 SLOT_NAMES = slot_names(1)
 
 
-@pytest.fixture
-def storage() -> MemoryStorage:
-    return MemoryStorage()
-
-
-@pytest.fixture
-def repository(storage: MemoryStorage) -> Repository:
-    return new_repository(storage)
-
-
 def reconfigure(storage: MemoryStorage, repository: Repository, **changes: Any) -> None:
     """The configuration as somebody with the keys, a newer program perhaps, would have written it."""
     body = json.loads(msgspec.json.encode(repository.config)) | changes

@@ -17,11 +17,6 @@ READ = FailedRead(export="vda", offset=4096, length=8192)
 
 
 @pytest.fixture
-def storage() -> MemoryStorage:
-    return MemoryStorage()
-
-
-@pytest.fixture
 def disks(storage: MemoryStorage, tmp_path: Path) -> ServedForTrial:
     """Of a point that is whole, served to a machine; nothing of it has been read."""
     repository = new_repository(storage, SMALL_CUT)

@@ -20,11 +20,6 @@ SECOND = FIRST[: 66 * REGION] + EDIT + FIRST[66 * REGION + len(EDIT) :]
 
 
 @pytest.fixture
-def storage() -> MemoryStorage:
-    return MemoryStorage()
-
-
-@pytest.fixture
 def repository(storage: MemoryStorage) -> Repository:
     return new_repository(storage, SMALL_CUT)
 

@@ -22,16 +22,6 @@ OTHER = b"battery staple"
 BEFORE, AFTER = b"before" * 30_000, b"after" * 40_000
 
 
-@pytest.fixture
-def storage() -> MemoryStorage:
-    return MemoryStorage()
-
-
-@pytest.fixture
-def repository(storage: MemoryStorage) -> Repository:
-    return new_repository(storage)
-
-
 def numbers(repository: Repository) -> list[int]:
     return [slot.number for slot in repository.keyring.slots()]
 

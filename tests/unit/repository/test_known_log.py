@@ -14,22 +14,12 @@ from holdfast.repository.known_log import KnownLogFile
 from holdfast.repository.log import entry_name
 from holdfast.repository.storage.port import Storage
 from tests.support.disks import whole
-from tests.support.repositories import PASSPHRASE, back_up_disks, check, new_repository, restored
+from tests.support.repositories import PASSPHRASE, back_up_disks, check, restored
 from tests.support.secrets import a_secret
 from tests.support.storage import RecordingStorage
 
 MANY = 300
 OTHER = b"battery staple"
-
-
-@pytest.fixture
-def storage() -> MemoryStorage:
-    return MemoryStorage()
-
-
-@pytest.fixture
-def repository(storage: MemoryStorage) -> Repository:
-    return new_repository(storage)
 
 
 @pytest.fixture

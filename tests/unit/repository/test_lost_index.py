@@ -11,11 +11,6 @@ from tests.support.disks import whole
 from tests.support.repositories import PASSPHRASE, back_up_disks, check, new_repository, reopened, restored
 
 
-@pytest.fixture
-def storage() -> MemoryStorage:
-    return MemoryStorage()
-
-
 def names(storage: MemoryStorage, prefix: str) -> list[str]:
     return [stored.name for stored in storage.list(prefix)]
 

@@ -4,7 +4,6 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-import pytest
 from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,15 +12,10 @@ from holdfast.repository import Layout, Repository, RunReader, plan_reads
 from holdfast.repository.index_objects import encode_index_object
 from holdfast.repository.packing import BUFFER_BYTES, PackBuilder
 from holdfast.repository.packs import DATA
-from tests.support.repositories import new_repository, reopened
+from tests.support.repositories import reopened
 
 BLOCK = 4096
 PLACE = tuple[bytes, int, int]
-
-
-@pytest.fixture
-def repository() -> Repository:
-    return new_repository()
 
 
 def id_of(repository: Repository, content: bytes) -> bytes:

@@ -10,12 +10,7 @@ from holdfast.repository.index_objects import encode_index_object
 from holdfast.repository.packing import BUFFER_BYTES, PackBuilder
 from holdfast.repository.packs import DATA, NODES
 from tests.support.disks import whole
-from tests.support.repositories import back_up_disks, new_repository, reopened, restored
-
-
-@pytest.fixture
-def repository() -> Repository:
-    return new_repository()
+from tests.support.repositories import back_up_disks, reopened, restored
 
 
 def put_pack(repository: Repository, *records: tuple[bytes, list[tuple[bytes, int]]]) -> str:
