@@ -108,13 +108,16 @@ def hold(context: click.Context, references: Sequence[str], reason: str, *, rele
     with open_repository(common.repository(), common.warn) as repository:
         points = choose_points(repository, wanted)
         if release:
+            outcome = "no longer held by a person"
             decide.release_points(repository, _ids(points))
         elif evict:
+            outcome = "no longer held by a machine"
             decide.evict_tenants(repository, _ids(points))
         else:
+            outcome = "held"
             decide.hold_points(repository, _ids(points), reason)
         shapes = [_shape(repository, point) for point in points]
-    _show(common, points, shapes, "no longer held" if release or evict else "held")
+    _show(common, points, shapes, outcome)
 
 
 @click.command(
