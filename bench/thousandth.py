@@ -104,6 +104,7 @@ class _Counting:
         self.url = inner.url
         self.puts_at_once = inner.puts_at_once
         self.object_lock = inner.object_lock
+        self.ballast = inner.ballast
         self._inner = inner
 
     def __str__(self) -> str:

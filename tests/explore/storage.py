@@ -81,6 +81,7 @@ class SharedStorage:
 
     puts_at_once = 1
     object_lock = None
+    ballast = None
 
     def __init__(self, shelf: Shelf, actor: Actor) -> None:
         self.url = "memory:"

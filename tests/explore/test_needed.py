@@ -10,8 +10,10 @@ from holdfast.repository.collect.marking import Marking
 from holdfast.repository.collect.run import Collector
 from holdfast.repository.collect.survey import Survey
 from holdfast.repository.collect.verdict import Verdict
+from holdfast.repository.decisions import Entry
 from holdfast.repository.index import Index, Pack
-from holdfast.repository.log import Log, entry_name
+from holdfast.repository.log import Log
+from holdfast.repository.log_entry import entry_name
 from holdfast.repository.packing import SealedPack
 from holdfast.repository.records import BlockMissingError, Records
 from holdfast.repository.reliance import Reliance
@@ -35,17 +37,17 @@ mark = Marking.mark
 note_published = Attempt._published
 
 
-def taken_for_failed(log: Log, number: int, blob: bytes) -> bool:
+def taken_for_failed(log: Log, entry: Entry, blob: bytes) -> bool:
     try:
-        log._storage.put(entry_name(number), [blob])
+        log._storage.put(entry_name(entry.number), [blob])
     except (ObjectExistsError, StorageError):
         return False
     return True
 
 
-def taken_for_its_own(log: Log, number: int, blob: bytes) -> bool:
+def taken_for_its_own(log: Log, entry: Entry, blob: bytes) -> bool:
     with suppress(ObjectExistsError):
-        log._storage.put(entry_name(number), [blob])
+        log._storage.put(entry_name(entry.number), [blob])
     return True
 
 

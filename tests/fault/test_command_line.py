@@ -1,11 +1,10 @@
 """What a user meets at the command line when something is wrong: a kind, an exit status, and a way on."""
 
 import json
+import os
 import random
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from holdfast.repository import LocalDirectory, open_repository
 from holdfast.repository.framing import CONFIG, frame, unframe
 from tests.e2e.command import PASSPHRASE, Site
+from tests.support.storage import small_disk
 
 MIB = 1024 * 1024
 
@@ -21,17 +21,6 @@ MIB = 1024 * 1024
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     return Site(home=tmp_path)
-
-
-@contextmanager
-def small_disk(place: Path, mebibytes: int) -> Iterator[Path]:
-    """A file system of its own, so small that it fills."""
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", place], check=True)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", place], check=True)
 
 
 def remount(place: Path, options: str) -> None:
@@ -72,6 +61,26 @@ def test_a_repository_that_fills_up_keeps_what_it_has_and_goes_on_when_there_is_
         assert site.run("repository", "check", "--json").end["results"][0]["ok"]
 
 
+def test_on_a_disk_without_a_free_byte_points_are_deleted_and_their_room_is_free_again(site: Site) -> None:
+    images = [an_image(site.home / f"{seed}.raw", seed, 60 * MIB) for seed in (1, 2)]
+    with small_disk(site.repository, 160) as place:
+        site.create()
+        for image in images:
+            assert protect(site, image).status == 0
+        with pytest.raises(OSError, match="No space left"):
+            (place / "of somebody else").write_bytes(bytes(160 * MIB))
+        assert os.statvfs(place).f_bavail == 0
+        assert restore(site, "latest", site.home / "full.out").status == 0
+        assert site.run("point", "delete", "web@latest-1", "--yes", "--json").status == 0
+        assert site.run("repository", "purge", "--older-than", "0s", "--yes", "--json").status == 0
+        report = site.run("repository", "collect", "--json").end["results"][0]
+        assert report["freed_bytes"] > 55 * MIB
+        assert all(part.stat().st_blocks for part in (place / "ballast").iterdir())
+        assert site.run("repository", "check", "--json").end["results"][0]["ok"]
+        assert restore(site, "latest", site.home / "after.out").status == 0
+    assert (site.home / "after.out").read_bytes() == images[1].read_bytes()
+
+
 def test_a_repository_on_a_read_only_file_system_still_gives_everything_back(site: Site) -> None:
     image = an_image(site.home / "disk.raw", 1, MIB)
     with small_disk(site.home / "place", 16) as place:
@@ -109,7 +118,7 @@ def test_each_kind_of_object_damaged_is_exit_1_from_the_check_and_names_it(site:
     (result,) = protect(site, image).end["results"]
     whole = site.home / "whole"
     shutil.copytree(site.repository, whole)
-    for victim in sorted(path for path in whole.rglob("*") if path.is_file()):
+    for victim in sorted(path for path in whole.rglob("*") if path.is_file() and path.parent.name != "ballast"):
         name = victim.relative_to(whole)
         shutil.rmtree(site.repository)
         shutil.copytree(whole, site.repository)

@@ -13,7 +13,7 @@ from holdfast.repository.framing import ENTRY, SLOT, twin, untwin
 from holdfast.repository.keyring import put_slot, slot_names
 from holdfast.repository.keys import new_keys
 from holdfast.repository.keyset import KeyRemovedError
-from holdfast.repository.log import _Header
+from holdfast.repository.log_entry import Header
 from holdfast.repository.slots import NewSlot
 from tests.support.repositories import PASSPHRASE
 from tests.support.secrets import a_secret, opens
@@ -121,7 +121,7 @@ def test_entries_of_an_old_epoch_are_refused_after_it(repository: Repository, st
     state = repository.log.read()
 
     before = untwin(ENTRY, storage.objects[f"log/{state.number:012}"], "").payload
-    header = _Header("hold", state.number + 1, blake3(before).hexdigest(), 1, 1, (b"\7" * 32).hex())
+    header = Header("hold", state.number + 1, blake3(before).hexdigest(), 1, 1, (b"\7" * 32).hex())
     line = msgspec.json.encode(header) + b"\n"
     body = encode_body(Hold(points=[], hold="x"), repository.log.clock(), "thief")
     sealed = thief.keys.sealer(b"entry", 1, b"\7" * 32).encrypt(bytes(12), body, line)

@@ -6,9 +6,11 @@ again. A planned fault that was never reached fails the test that planned it.
 
 import math
 import secrets
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple, Self
 
 from holdfast.core.errors import FullError, HoldfastError
@@ -80,6 +82,7 @@ class FaultyStorage:
         self.url = inner.url
         self.puts_at_once = inner.puts_at_once
         self.object_lock = inner.object_lock
+        self.ballast = inner.ballast
         self.puts: list[str] = []
         self.deletes: list[str] = []
         self.unreadable: dict[str, HoldfastError] = {}
@@ -213,6 +216,17 @@ class SmallDisk(MemoryStorage):
         super().put(name, parts, verify_share=verify_share)
 
 
+@contextmanager
+def small_disk(place: Path, mebibytes: int) -> Iterator[Path]:
+    """A file system of its own, so small that it fills."""
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
 class RecordingStorage:
     """Carries everything out and remembers it."""
 
@@ -221,6 +235,7 @@ class RecordingStorage:
         self.url = inner.url
         self.puts_at_once = inner.puts_at_once
         self.object_lock = inner.object_lock
+        self.ballast = inner.ballast
         self.operations: list[Operation] = []
         self._count = 0
         self._counting = threading.Lock()

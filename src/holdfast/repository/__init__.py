@@ -1,10 +1,10 @@
 """The deduplicating, encrypted store, and the truth about every restore point.
 
 Inside, imports run downwards too: storage < framing < keys, recovery < config, plausible, signing, slots, decisions <
-keyset < state < cut, nodes, stretches < packs < runs, known_log < merging, index_objects, cache < index, log <
-broken_log, keyring < lost_config, records, tree < reading < disk, neighbours < block_device, frames, damaged, packing,
-claims, reliance < sharing, uploading < writer, check < rebuild, collect, known_locks < locking, unhiding < repository <
-handing_over.
+keyset < state < cut, nodes, stretches < packs < runs, known_log, log_entry < merging, index_objects, cache < index, log
+< broken_log, keyring < lost_config, records, tree < reading < disk, neighbours < block_device, frames, damaged,
+packing, claims, reliance < sharing, uploading < writer, check < rebuild, collect, known_locks < locking, unhiding <
+repository < handing_over.
 """
 
 from holdfast.repository.block_device import BlockDevice

@@ -8,7 +8,8 @@ from blake3 import blake3
 
 from holdfast.core.errors import DamagedError
 from holdfast.repository.decisions import UNKNOWN_TIME, Body, Entry
-from holdfast.repository.log import Appended, Log, entry_name, previous_of
+from holdfast.repository.log import Appended, Log
+from holdfast.repository.log_entry import entry_name, previous_of
 from holdfast.repository.state import State, fold
 from holdfast.repository.storage.port import StorageError
 

@@ -24,7 +24,8 @@ from holdfast.repository.collect.marking import Marking
 from holdfast.repository.collect.survey import roots_of
 from holdfast.repository.config import NAMES
 from holdfast.repository.known_locks import KnownLocks, end_of_period
-from holdfast.repository.log import Log, entry_name
+from holdfast.repository.log import Log
+from holdfast.repository.log_entry import entry_name
 from holdfast.repository.records import BlockMissingError, Records
 from holdfast.repository.reliance import Reliance
 from holdfast.repository.storage.port import ObjectLock, ObjectMissingError, Storage

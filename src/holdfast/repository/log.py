@@ -1,13 +1,7 @@
 """The log of decisions: create-only, densely numbered, chained entries. Their fold is the state of the repository.
 
-Each entry `log/<12 digits>` is a twin frame of
-
-    header   one line of JSON: kind, number, previous (hex BLAKE3-256 of the payload before), base, epoch, salt
-    sealed   AES-256-GCM of [signature and] body under a key of this entry alone, the header line as associated data
-
 Whoever creates the next number decides; the end is the first number that is absent, never what a listing, a clock or a
-cache says. An entry of a kind that this program does not know was written by a newer one: it stops, because what it
-cannot read might be the decision that forbids what it is about to do.
+cache says.
 """
 
 import os
@@ -18,36 +12,30 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, NamedTuple
 
 import msgspec
 from blake3 import blake3
-from cryptography.exceptions import InvalidTag
 
 from holdfast.core.errors import ConflictError, DamagedError, FailedError, HoldfastError
 from holdfast.repository import framing
-from holdfast.repository.config import newer_format
 from holdfast.repository.decisions import (
-    KINDS,
-    UNKNOWN_TIME,
     Body,
     Create,
     Entry,
     Epoch,
-    Forged,
-    decode_body,
-    encode_body,
 )
 from holdfast.repository.framing import ENTRY
-from holdfast.repository.keys import SALT_BYTES, Keys
+from holdfast.repository.keys import Keys
 from holdfast.repository.keyset import KeySet, enter_epoch
 from holdfast.repository.known_log import KnownLog, KnownLogFile
-from holdfast.repository.packs import nonce
-from holdfast.repository.signing import SIGNATURE_BYTES, Signer
+from holdfast.repository.log_entry import LOG_PREFIX, entry_name, seal_entry, unseal_entry
+from holdfast.repository.signing import Signer
 from holdfast.repository.state import State, Void, fold
+from holdfast.repository.storage.ballast import with_ballast
 from holdfast.repository.storage.port import ObjectExistsError, ObjectMissingError, Storage, StorageError
 
-_PREFIX: Final = "log/"
 _NUMBER: Final = re.compile("[0-9]{12}")
 _BEGINNING: Final = bytes(32).hex()
 _PUTS: Final = 3
@@ -59,23 +47,6 @@ _KEPT_AFTER: Final = 256
 """New entries after which the fold is written down here anew: so many are read again in moments, even from far away."""
 
 Clock = Callable[[], datetime]
-
-
-class _Kind(msgspec.Struct, frozen=True):
-    """What even the newest entry says of itself."""
-
-    kind: str
-
-
-class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The clear part of an entry."""
-
-    kind: str
-    number: int
-    previous: str
-    base: int
-    epoch: int
-    salt: str
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -195,34 +166,36 @@ class Log:
             state = self.read()
             now = self.clock()
             entry = Entry(number=state.number + 1, at=now, by=self._author, body=make(state, now))
-            blob = self._sealed(entry, state.keys.epoch, state.number if base is None else base)
-            if self._put(entry.number, blob):
+            blob = self._sealed(entry, state, base)
+            if self._put(entry, blob):
                 with suppress(StorageError):  # it is durable, whether or not it can be read right now
                     self.read()
                 return Appended(entry, fold(state, [entry]), len(blob))
         raise ConflictError(f"{_ATTEMPTS} others were faster to the log of {self._storage.url}", hint="run again")
 
-    def _sealed(self, entry: Entry, epoch: int, base: int) -> bytes:
-        """The object of an entry that is to follow what has been read."""
-        body, number, salt = entry.body, entry.number, os.urandom(SALT_BYTES)
-        header = _Header(body.kind, number, self._hashes[number - 1], base, epoch, salt.hex())
-        line = msgspec.json.encode(header) + b"\n"
-        plain = encode_body(body, entry.at, entry.by)
-        if body.signed:
-            plain = self.signer.sign(_signed_text(self._keys, line, plain)) + plain
-        sealed = self._keys.sealer(b"entry", epoch, salt).encrypt(nonce(0), plain, line)
-        return framing.twin(ENTRY, line + sealed)
+    def _sealed(self, entry: Entry, state: State, base: int | None) -> bytes:
+        return seal_entry(
+            self._keys,
+            self.signer,
+            entry,
+            previous=self._hashes[entry.number - 1],
+            epoch=state.keys.epoch,
+            base=state.number if base is None else base,
+        )
 
-    def _put(self, number: int, blob: bytes) -> bool:
-        """Whether entry `number` is ours.
+    def _put(self, entry: Entry, blob: bytes) -> bool:
+        """Whether the entry's number is ours.
 
         A put that failed may have succeeded: sending the same bytes again finds out, since it succeeds if they are
         there and is refused if another's are. Only a put that returns says that an entry is durable.
         """
-        failures: list[HoldfastError] = []
+        number, failures = entry.number, list[HoldfastError]()
+        put = partial(self._storage.put, entry_name(number), [blob])
+        if entry.body.signed:  # what may lead to bytes being deleted
+            put = partial(with_ballast, self._storage, put)
         while len(failures) < _PUTS:
             try:
-                self._storage.put(entry_name(number), [blob])
+                put()
             except ObjectExistsError:
                 return False
             except HoldfastError as error:
@@ -246,7 +219,7 @@ class Log:
 
     def _listed(self) -> set[int]:
         """The numbers that a listing shows."""
-        names = (stored.name.removeprefix(_PREFIX) for stored in self._storage.list(_PREFIX))
+        names = (stored.name.removeprefix(LOG_PREFIX) for stored in self._storage.list(LOG_PREFIX))
         return {int(name) for name in names if _NUMBER.fullmatch(name)} - {0}  # other programs leave other files
 
     def _begin_with_kept(self) -> bool:
@@ -270,8 +243,7 @@ class Log:
 
     def _enter_again(self, payload: bytes, number: int) -> None:
         """Take the secrets of an epoch from the entry that began it, which was judged when it was folded."""
-        header, _, plain = _unsealed(self._keys, payload, entry_name(number))
-        body = _decoded(header, plain[SIGNATURE_BYTES:]).body
+        body = unseal_entry(self._keys, payload, entry_name(number)).decode_judged().body
         assert isinstance(body, Epoch)
         enter_epoch(self._keys, KeySet().after(body))
 
@@ -317,7 +289,8 @@ class Log:
     def _open(self, payload: bytes) -> Entry:
         """The entry that follows those read."""
         number = len(self._hashes)
-        header, line, plain = _unsealed(self._keys, payload, entry_name(number))
+        unsealed = unseal_entry(self._keys, payload, entry_name(number))
+        header = unsealed.header
         if header.number != number or header.previous != self._hashes[-1]:
             message = f"{entry_name(number)} does not follow the entry before it: the log was put together from two"
             raise DamagedError(message, hint="bring the log back from one copy of the repository", code="log-chain")
@@ -326,69 +299,7 @@ class Log:
                 f"{entry_name(number)} is sealed in epoch {header.epoch}, after epoch {self._state.keys.epoch} began"
             )
             raise DamagedError(message, hint="bring the log back from one copy of the repository", code="log-epoch")
-        if not KINDS[header.kind].signed:
-            return _decoded(header, plain)
-        signature, plain = plain[:SIGNATURE_BYTES], plain[SIGNATURE_BYTES:]
-        if self.signer.is_genuine(signature, _signed_text(self._keys, line, plain)):
-            return _decoded(header, plain)
-        return Entry(number=number, at=UNKNOWN_TIME, by="", body=Forged(claimed=header.kind))
-
-
-def entry_name(number: int) -> str:
-    """Where entry `number` stands in the storage."""
-    return f"{_PREFIX}{number:012}"
-
-
-def read_first_entry(storage: Storage, keys: Keys) -> Create:
-    """What a repository says of itself in its log. Raises DamagedError, also if there is no such entry."""
-    name = entry_name(1)
-    try:
-        payload = framing.untwin(ENTRY, storage.get(name), name).payload
-    except ObjectMissingError as error:
-        raise DamagedError(f"{name} is missing", hint="bring it back from a copy", code="log-hole") from error
-    header, _, plain = _unsealed(keys, payload, name)
-    body = _decoded(header, plain).body
-    if not isinstance(body, Create):
-        raise DamagedError(f"{name} is not the first entry of a log", code="log-chain")
-    return body
-
-
-def previous_of(payload: bytes, name: str) -> str:
-    """The hash of the entry that an entry says it follows. Raises DamagedError."""
-    try:
-        return msgspec.json.decode(payload.partition(b"\n")[0], type=_Header).previous
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise DamagedError(f"{name} is no entry of a log", code="object-damaged") from error
-
-
-def _unsealed(keys: Keys, payload: bytes, name: str) -> tuple[_Header, bytes, bytes]:
-    """(header, its line, plaintext). Raises RefusedError for a kind unknown here, DamagedError for anything else."""
-    line, newline, sealed = payload.partition(b"\n")
-    line += newline
-    try:
-        kind = msgspec.json.decode(line, type=_Kind).kind
-        if kind not in KINDS:
-            raise newer_format(f"{name} is a {kind!r} entry, which this program does not know")
-        header = msgspec.json.decode(line, type=_Header)
-        sealer = keys.sealer(b"entry", header.epoch, bytes.fromhex(header.salt))
-        return header, line, sealer.decrypt(nonce(0), sealed, line)
-    except (msgspec.MsgspecError, RecursionError, InvalidTag, ValueError) as error:
-        message = f"{name} was not written with this repository's keys"
-        raise DamagedError(message, hint="bring the object back from a copy", code="object-damaged") from error
-
-
-def _decoded(header: _Header, plain: bytes) -> Entry:
-    """The entry. Raises RefusedError: what was sealed with our keys and makes no sense here is newer."""
-    try:
-        return decode_body(header.kind, plain, header.number)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        name = entry_name(header.number)
-        raise newer_format(f"{name}, a {header.kind!r} entry, says what this program cannot read: {error}") from error
-
-
-def _signed_text(keys: Keys, line: bytes, plain: bytes) -> bytes:
-    """What is signed: the line binds it to its place in this log."""
-    return b"holdfast 1 entry " + keys.repository_id + line + plain
+        return unsealed.decode(self._keys, self.signer)
 
 
 def _author() -> str:

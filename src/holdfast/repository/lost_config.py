@@ -14,7 +14,7 @@ from typing import Final
 from holdfast.core.errors import DamagedError, HoldfastError, NotFoundError
 from holdfast.repository import config as configuration
 from holdfast.repository.keyring import opened_slots
-from holdfast.repository.log import read_first_entry
+from holdfast.repository.log_entry import read_first_entry
 from holdfast.repository.storage.port import ObjectMissingError, Storage
 
 _HEAD: Final = struct.Struct("<8s16s")

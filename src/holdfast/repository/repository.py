@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
-from holdfast.core.errors import DamagedError, HoldfastError, NotFoundError
+from holdfast.core.errors import DamagedError, FullError, HoldfastError, NotFoundError
 from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Progress
 from holdfast.core.selection import in_order
@@ -228,6 +229,9 @@ def create_repository(
     Log(storage, keys, signer).create(now, body)
     for name in reversed(configuration.NAMES):
         storage.put(name, [configuration.seal(body, keys)])
+    if storage.ballast:
+        with suppress(FullError):  # a small disk: what a collection leaves is enough for it, or the collection warns
+            storage.ballast.fill()
     return Repository(storage, config, keys)
 
 

@@ -13,7 +13,7 @@ from holdfast.jobs import decide
 from holdfast.mover import Care
 from holdfast.repository import Repository, open_for_rebuild, open_repository
 from holdfast.repository.known_locks import end_of_period
-from holdfast.repository.log import entry_name
+from holdfast.repository.log_entry import entry_name
 from holdfast.repository.storage.port import StorageError
 from tests.support.collections import collect, forget, plan_of, purge
 from tests.support.decisions import SetClock

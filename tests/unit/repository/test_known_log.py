@@ -11,7 +11,7 @@ from holdfast.repository import MemoryStorage, Repository, open_repository
 from holdfast.repository.decisions import Pin, Unpin
 from holdfast.repository.keyset import KeyRemovedError
 from holdfast.repository.known_log import KnownLogFile
-from holdfast.repository.log import entry_name
+from holdfast.repository.log_entry import entry_name
 from holdfast.repository.storage.port import Storage
 from tests.support.disks import whole
 from tests.support.repositories import PASSPHRASE, back_up_disks, check, restored

@@ -23,7 +23,7 @@ from holdfast.repository.check.report import PROVES, CheckReport, CheckScope
 from holdfast.repository.check.selection import plan_reading
 from holdfast.repository.check.small import SmallObjects, is_chained, is_configuration, is_named_by_hash
 from holdfast.repository.framing import ENTRY
-from holdfast.repository.log import entry_name
+from holdfast.repository.log_entry import entry_name
 from holdfast.repository.storage.port import Storage, Stored
 
 _BEGINNING: Final = bytes(32).hex()

@@ -19,7 +19,8 @@ from holdfast.repository.check.small import SmallObjects, config_proof, index_pr
 from holdfast.repository.config import Config
 from holdfast.repository.keyring import slot_names
 from holdfast.repository.keys import Keys
-from holdfast.repository.log import Log, entry_name
+from holdfast.repository.log import Log
+from holdfast.repository.log_entry import entry_name
 from holdfast.repository.packs import Pack
 from holdfast.repository.records import Records
 from holdfast.repository.signing import Signer

@@ -84,6 +84,7 @@ class Collector:
                 self._pass()
             except OvertakenError:
                 continue
+            self._fill_ballast()
             return CollectionReport(
                 freed_bytes=-self._growth.bytes,
                 condemned_packs=self._condemned_packs,
@@ -100,6 +101,14 @@ class Collector:
     def _warn(self, text: str) -> None:
         self._warnings.append(text)
         self._progress.warning(text)
+
+    def _fill_ballast(self) -> None:
+        """Take again what making room may have cost."""
+        try:
+            if self._storage.ballast:
+                self._storage.ballast.fill()
+        except HoldfastError as error:
+            self._warn(f"should the storage become full, a collection may lack the room to begin: {error.message}")
 
     def _pass(self) -> None:
         survey = self._survey()

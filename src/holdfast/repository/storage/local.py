@@ -15,25 +15,26 @@ import os
 import random
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from holdfast.core.errors import DeniedError, FullError, HoldfastError, NotFoundError
+from holdfast.core.errors import NotFoundError
 from holdfast.core.pieces import MOST_AT_ONCE, behind
+from holdfast.repository.storage.ballast import DirectoryBallast
+from holdfast.repository.storage.file_errors import FULL, errors_naming
 from holdfast.repository.storage.occupied import occupied
 from holdfast.repository.storage.port import (
     MAXIMUM_OBJECT_BYTES,
     Bytes,
     ObjectExistsError,
-    ObjectMissingError,
     StorageError,
     Stored,
 )
 
 _DRAFTS = "tmp"
+_BALLAST = "ballast"
 _PROBE_BYTES = 128 * 1024
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class LocalDirectory:
@@ -45,6 +46,7 @@ class LocalDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.url = str(path)
+        self.ballast = DirectoryBallast(path / _BALLAST)
         self._synced: set[Path] = {path}
 
     @classmethod
@@ -53,7 +55,7 @@ class LocalDirectory:
         path = path.absolute()
         if not path.parent.is_dir():
             raise NotFoundError(f"{path.parent} does not exist", hint="create the parent directory first")
-        with _errors_naming(path):
+        with errors_naming(path):
             path.mkdir(mode=0o700, exist_ok=True)
             if found := {each.name for each in path.iterdir()}:
                 raise occupied(str(path), found)
@@ -64,7 +66,7 @@ class LocalDirectory:
     def open(cls, path: Path) -> "LocalDirectory":
         """An existing repository's directory. Raises NotFoundError, DeniedError."""
         path = path.absolute()
-        with _errors_naming(path):
+        with errors_naming(path):
             if not path.is_dir():
                 raise NotFoundError(
                     f"there is no repository at {path}", hint="check the path, or `holdfast repository create` one"
@@ -74,12 +76,12 @@ class LocalDirectory:
     def put(self, name: str, parts: Sequence[Bytes], *, verify_share: float = 1.0) -> None:
         """See the port. Anything but a full disk is tried once more from memory before it is an error."""
         final = self.path / name
-        with _errors_naming(final):
+        with errors_naming(final):
             self._ensure_directory(final.parent)
             try:
                 draft = self._draft(parts, verify_share)
             except OSError as error:
-                if error.errno in _FULL:
+                if error.errno in FULL:
                     raise
                 draft = self._draft(parts, verify_share)
             with draft:
@@ -88,7 +90,7 @@ class LocalDirectory:
     def get(self, name: str) -> bytes:
         """See the port."""
         file = self.path / name
-        with _errors_naming(file):
+        with errors_naming(file):
             if (size := file.stat().st_size) > MAXIMUM_OBJECT_BYTES:
                 message = f"{file} is {size} bytes large, no object of a repository is"
                 raise StorageError(message, hint="run `holdfast repository check`", code="oversized")
@@ -97,7 +99,7 @@ class LocalDirectory:
     def read_into(self, name: str, offset: int, buffer: memoryview) -> None:
         """See the port."""
         file = self.path / name
-        with _errors_naming(file):
+        with errors_naming(file):
             descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 done = 0
@@ -113,30 +115,30 @@ class LocalDirectory:
     def size(self, name: str) -> int:
         """See the port."""
         file = self.path / name
-        with _errors_naming(file):
+        with errors_naming(file):
             return file.stat().st_size
 
     def delete(self, *names: str) -> None:
         """See the port. A missing name is synced too: whoever removed it may not have come to that."""
         finals = [self.path / name for name in names]
         for final in finals:
-            with _errors_naming(final), suppress(FileNotFoundError, NotADirectoryError):
+            with errors_naming(final), suppress(FileNotFoundError, NotADirectoryError):
                 final.unlink()
         for folder in dict.fromkeys(final.parent for final in finals):
-            with _errors_naming(folder), suppress(FileNotFoundError, NotADirectoryError):
+            with errors_naming(folder), suppress(FileNotFoundError, NotADirectoryError):
                 _sync(folder)
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """See the port."""
         top = self.path / prefix
-        with _errors_naming(top):
+        with errors_naming(top):
             if top.is_dir():
                 _sync(top)  # whoever named an object may not have come to it yet, and may never
             for folder, folders, names in os.walk(top, onerror=_raise_unless_missing):
                 below = os.path.relpath(folder, self.path)
                 if below == os.curdir:
                     below = ""
-                    folders[:] = [name for name in folders if name != _DRAFTS]
+                    folders[:] = [name for name in folders if name not in {_DRAFTS, _BALLAST}]
                 for name in names:
                     file = os.path.join(below, name)  # noqa: PTH118 - there may be a million of them
                     with suppress(FileNotFoundError):  # deleted since its folder was read
@@ -256,23 +258,3 @@ def _sync(path: Path) -> None:
 def _raise_unless_missing(error: OSError) -> None:
     if error.errno != errno.ENOENT:
         raise error
-
-
-@contextmanager
-def _errors_naming(path: Path) -> Iterator[None]:
-    """Turn the operating system's errors into ours, naming the file."""
-    try:
-        yield
-    except OSError as error:
-        raise _translate(error, path) from error
-
-
-def _translate(error: OSError, path: Path) -> HoldfastError:
-    reason = error.strerror or str(error)
-    if error.errno in {errno.ENOENT, errno.ENOTDIR}:
-        return ObjectMissingError(f"{path} does not exist", code="object-missing")
-    if error.errno in _FULL:
-        return FullError(f"no space left for {path}: {reason}", hint="free space or enlarge the file system, run again")
-    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return DeniedError(f"{path}: {reason}", hint="run as a user who may read and write the repository")
-    return StorageError(f"{path}: {reason}", hint="check the disk and the kernel's log, then run again")

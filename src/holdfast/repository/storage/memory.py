@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from threading import Lock
 
-from holdfast.repository.storage.port import Bytes, ObjectExistsError, ObjectMissingError, StorageError, Stored
+from holdfast.repository.storage.port import Ballast, Bytes, ObjectExistsError, ObjectMissingError, StorageError, Stored
 
 
 class MemoryStorage:
@@ -11,6 +11,7 @@ class MemoryStorage:
 
     puts_at_once = 1
     object_lock = None
+    ballast: Ballast | None = None
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}

@@ -7,7 +7,7 @@ from holdfast.core.errors import RefusedError
 
 _OF_REPOSITORIES: Final = {"config", "config.2", "packs"}
 """What an interrupted creation has not made yet. Source: docs/format.md, the order of a new repository's objects."""
-_OF_CREATIONS: Final = {"keys", "log", "tmp"}
+_OF_CREATIONS: Final = {"ballast", "keys", "log", "tmp"}
 
 
 def occupied(url: str, found: Collection[str]) -> RefusedError:

@@ -105,6 +105,16 @@ class ObjectLock(Protocol):
         """Delete one version for good. Raises DeniedError (also where it is locked), StorageError."""
 
 
+class Ballast(Protocol):
+    """Room that is kept in a storage which can be full, for the decisions that make room. Any thread, any process."""
+
+    def fill(self) -> None:
+        """Take it, or what is missing of it, as far as that leaves others enough. Raises FullError or StorageError."""
+
+    def drop(self) -> bool:
+        """Let a part of it go; False if nothing is left. Raises DeniedError, StorageError."""
+
+
 class Storage(Protocol):
     """A flat set of named objects. Safe to use from many threads and processes at once."""
 
@@ -119,6 +129,10 @@ class Storage(Protocol):
     @property
     def object_lock(self) -> ObjectLock | None:
         """What it can do about versions and locks; None if it is no store of that kind."""
+
+    @property
+    def ballast(self) -> Ballast | None:
+        """The room that it keeps; None where a storage is as large as is paid for."""
 
     def put(self, name: str, parts: Sequence[Bytes], *, verify_share: float = 1.0) -> None:
         """Create `name` holding the parts one after the other, durably.

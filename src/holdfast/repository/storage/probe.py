@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from holdfast.core.errors import DeniedError, RefusedError
+from holdfast.repository.storage.ballast import with_ballast
 from holdfast.repository.storage.port import ObjectExistsError, Storage, Stored
 
 _RACERS: Final = 8
@@ -23,7 +24,7 @@ _NETWORK: Final = {"9p", "afs", "ceph", "cifs", "fuse", "gfs2", "lustre", "nfs",
 
 def require_trustworthy(storage: Storage) -> None:
     """Raise RefusedError, saying why, if nothing may be collected there."""
-    if why := weakness(storage):
+    if why := with_ballast(storage, partial(weakness, storage)):
         raise RefusedError(
             f"nothing is collected here, because this storage cannot be relied on: {why}",
             hint="backups and restores work on; to free room, copy the repository to another storage",

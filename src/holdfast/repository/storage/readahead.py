@@ -29,6 +29,7 @@ class ReadAheadStorage:
         self.url = inner.url
         self.puts_at_once = inner.puts_at_once
         self.object_lock = inner.object_lock
+        self.ballast = inner.ballast
 
     def put(self, name: str, parts: Sequence[Bytes], *, verify_share: float = 1.0) -> None:
         """See the port."""
