@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.core.bandwidth import Bandwidth
 from holdfast.repository import LocalDirectory, MemoryStorage, Storage
 from holdfast.repository.storage.limited import LimitedStorage
 from holdfast.repository.storage.readahead import ReadAheadStorage
@@ -45,7 +46,7 @@ class TestObjectStorage(StorageContract):
 class TestLimitedStorage(StorageContract):
     @pytest.fixture
     def storage(self) -> Storage:
-        return LimitedStorage(MemoryStorage(), 1 << 40)
+        return LimitedStorage(MemoryStorage(), Bandwidth(rate=1 << 40))
 
 
 class TestReadAheadStorage(StorageContract):

@@ -19,7 +19,7 @@ class _Handover(msgspec.Struct, frozen=True, kw_only=True):
     """The environment, which the server inherits, says how to reach the storage."""
 
     url: str
-    rate: str | None
+    bandwidth: str
     cache: str
     opened: bytes
     point: str
@@ -55,10 +55,9 @@ def encode(
     tenancy: Tenancy | None = None,
 ) -> bytes:
     """The message. It is as secret as the keys. `workspace` is the mount's directory, for a machine's disks."""
-    rate = settings.storage.bytes_per_second
     handover = _Handover(
         url=settings.storage.url,
-        rate=None if rate is None else str(rate),
+        bandwidth=settings.storage.bandwidth.text(),
         cache=str(settings.cache),
         opened=repository.hand_over(opened),
         point=point.id,
@@ -72,7 +71,7 @@ def encode(
 def decode(message: bytes) -> Taken:
     """Open the same repository, and find the point. Raises NotFoundError, and as opening a storage does."""
     handover = msgspec.msgpack.decode(message, type=_Handover)
-    options = Options(repository=handover.url, limit_rate=handover.rate)
+    options = Options(repository=handover.url, limit_rate=handover.bandwidth)
     storage = open_storage(read_storage_settings(options, os.environ))
     opened = repository.take_over(storage, handover.opened, Path(handover.cache))
     standing = opened.state().standings.get(handover.point)

@@ -17,8 +17,8 @@ from holdfast.bootstrap.passphrase import (
     PassphraseSource,
 )
 from holdfast.core.access import S3Settings
+from holdfast.core.bandwidth import UNLIMITED, Bandwidth, parse_bandwidth
 from holdfast.core.errors import UsageError
-from holdfast.core.sizes import parse_rate
 
 REPOSITORY = "HOLDFAST_REPOSITORY"
 CONNECT = "HOLDFAST_CONNECT"
@@ -76,7 +76,7 @@ class StorageSettings:
     location: Location
     cache: Path
     s3: S3Settings | None = None
-    bytes_per_second: int | None = None
+    bandwidth: Bandwidth = UNLIMITED
 
     @property
     def url(self) -> str:
@@ -151,7 +151,7 @@ def read_storage_settings(options: Options, environment: Mapping[str, str]) -> S
         location=location,
         cache=_cache_directory(environment),
         s3=read_s3_settings(location, environment) if isinstance(location, Bucket) and location.is_s3 else None,
-        bytes_per_second=_find_rate(options, environment),
+        bandwidth=_find_bandwidth(options, environment),
     )
 
 
@@ -177,14 +177,11 @@ def find_run_directory(environment: Mapping[str, str]) -> Path:
     return Path(base) / "holdfast" if base else Path(f"/tmp/holdfast-{os.geteuid()}")  # noqa: S108 - made for us alone
 
 
-def _find_rate(options: Options, environment: Mapping[str, str]) -> int | None:
-    said = options.limit_rate if options.limit_rate is not None else environment.get(BANDWIDTH)
-    if not said:
-        return None
-    rate = parse_rate(said)
-    if rate is None:
-        raise UsageError(f"{said!r} is no bandwidth", hint="write it like 500K or 20MiB/s", code="bad-rate")
-    return rate
+def _find_bandwidth(options: Options, environment: Mapping[str, str]) -> Bandwidth:
+    said, source = options.limit_rate, "--limit-rate"
+    if said is None:
+        said, source = environment.get(BANDWIDTH), BANDWIDTH
+    return parse_bandwidth(said, source) if said else UNLIMITED
 
 
 def _cache_directory(environment: Mapping[str, str]) -> Path:

@@ -122,7 +122,7 @@ def _bucket(location: Bucket, settings: StorageSettings, patience: Patience) -> 
 
 
 def _limited(storage: Storage, settings: StorageSettings) -> Storage:
-    return LimitedStorage(storage, settings.bytes_per_second) if settings.bytes_per_second else storage
+    return LimitedStorage(storage, settings.bandwidth) if settings.bandwidth.limits else storage
 
 
 def check_without_key(

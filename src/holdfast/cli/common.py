@@ -144,7 +144,8 @@ def _common_options() -> list[click.Parameter]:
         click.Option(
             ["--limit-rate"],
             metavar="RATE",
-            help="Move at most so many bytes a second to and from the repository, like 20MiB. [HOLDFAST_BANDWIDTH]",
+            help="Move at most so many bytes a second to and from the repository, like 20MiB, "
+            "or by the time of day, like '20MiB; mon-fri 08:00-18:00=2MiB'. [HOLDFAST_BANDWIDTH]",
             **_SHARED,
         ),
         click.Option(

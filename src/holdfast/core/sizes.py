@@ -1,5 +1,6 @@
 """Amounts of bytes as people read and write them."""
 
+import math
 import re
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -18,7 +19,8 @@ def size_text(size_bytes: int) -> str:
 def parse_size(text: str) -> int | None:
     """The number of bytes; 10G and 10GiB are 10 * 2**30. None if it is not a size."""
     size = _SIZE.fullmatch(text)
-    return int(float(size["number"]) * 1024 ** _POWERS[size["unit"].upper()]) if size else None
+    number = float(size["number"]) * 1024 ** _POWERS[size["unit"].upper()] if size else math.inf
+    return int(number) if math.isfinite(number) else None
 
 
 def parse_rate(text: str) -> int | None:

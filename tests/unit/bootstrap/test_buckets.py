@@ -9,6 +9,7 @@ from holdfast.bootstrap.buckets import read_s3_settings
 from holdfast.bootstrap.location import Bucket, parse_location
 from holdfast.bootstrap.settings import Options, read_storage_settings
 from holdfast.core.access import S3Settings
+from holdfast.core.bandwidth import Bandwidth
 from holdfast.core.errors import DeniedError, NotFoundError, UsageError
 
 KEY = {"HOLDFAST_S3_ACCESS_KEY_ID": "own", "HOLDFAST_S3_SECRET_ACCESS_KEY": "hunter2"}
@@ -187,10 +188,12 @@ def test_no_representation_shows_a_secret() -> None:
     ("said", "rate"), [("100", 100), ("20M", 20 << 20), ("1.5MiB/s", 3 << 19), ("500K/s", 500 << 10)]
 )
 def test_a_bandwidth_is_bytes_a_second_with_a_unit(said: str, rate: int) -> None:
-    assert read_storage_settings(Options(repository="/r", limit_rate=said), {}).bytes_per_second == rate
+    bandwidth = Bandwidth(rate=rate)
+    assert read_storage_settings(Options(repository="/r", limit_rate=said), {}).bandwidth == bandwidth
     variables = {"HOLDFAST_BANDWIDTH": said}
-    assert read_storage_settings(Options(repository="/r"), variables).bytes_per_second == rate
-    assert read_storage_settings(Options(repository="/r", limit_rate="7"), variables).bytes_per_second == 7
+    assert read_storage_settings(Options(repository="/r"), variables).bandwidth == bandwidth
+    assert read_storage_settings(Options(repository="/r", limit_rate="7"), variables).bandwidth == Bandwidth(rate=7)
+    assert not read_storage_settings(Options(repository="/r", limit_rate="unlimited"), variables).bandwidth.limits
 
 
 @pytest.mark.parametrize("said", ["fast", "0", "-1", "10 apples"])

@@ -1,14 +1,11 @@
-"""What is tried again, for how long, with which pauses; and a bandwidth limit."""
+"""What is tried again, for how long, with which pauses."""
 
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from holdfast.core.ending import ask_to_end, forget_ending
 from holdfast.core.errors import DeniedError
-from holdfast.repository import MemoryStorage
-from holdfast.repository.storage.limited import LimitedStorage
 from holdfast.repository.storage.patience import Patience
 from holdfast.repository.storage.port import StorageError, StorageUnreachableError
 
@@ -76,48 +73,6 @@ def test_nothing_else_is_tried_again(time: Time, error: BaseException) -> None:
     assert time.pauses == []
 
 
-def test_a_limit_holds_over_puts_and_reads_together(time: Time) -> None:
-    storage = LimitedStorage(MemoryStorage(), 1000, clock=time.clock, sleep=time.sleep)
-    for number in range(10):
-        storage.put(f"packs/{number}", [bytes(300), bytes(200)])
-    assert 4.0 <= time.now <= 5.0
-    for number in range(10):
-        assert storage.get(f"packs/{number}") == bytes(500)
-    assert 9.0 <= time.now <= 10.0
-    buffer = bytearray(250)
-    for number in range(10):
-        storage.read_into(f"packs/{number}", 0, memoryview(buffer))
-    storage.put("end", [b""])
-    assert time.now == pytest.approx(12.5)
-    assert storage.size("packs/1") == 500
-    assert len(list(storage.list("packs/"))) == 10
-    assert time.now == pytest.approx(12.5)
-
-
-def test_a_limit_that_nobody_used_for_a_while_is_not_saved_up(time: Time) -> None:
-    storage = LimitedStorage(MemoryStorage(), 1000, clock=time.clock, sleep=time.sleep)
-    time.now = 100
-    for number in range(3):
-        storage.put(f"{number}", [bytes(1000)])
-    assert time.now == pytest.approx(102)
-
-
-def test_a_limit_holds_over_threads_together() -> None:
-    time, starts, lock = Time(), [], threading.Lock()
-
-    def sleep(pause: float) -> None:
-        with lock:
-            starts.append(pause)
-
-    storage = LimitedStorage(MemoryStorage(), 1000, clock=time.clock, sleep=sleep)
-    threads = [threading.Thread(target=storage.put, args=(f"{number}", [bytes(100)])) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(starts) == pytest.approx([0.1 * number for number in range(1, 8)])
-
-
 @pytest.fixture
 def ending() -> Iterator[None]:
     ask_to_end()
@@ -129,7 +84,3 @@ def ending() -> Iterator[None]:
 def test_a_process_that_is_asked_to_end_waits_for_nobody() -> None:
     with pytest.raises(StorageUnreachableError):
         Patience(first_pause_s=1000, longest_pause_s=1000).run(failing(2, StorageUnreachableError("busy")))
-    storage = LimitedStorage(MemoryStorage(), 1)
-    storage.put("first", [bytes(1000)])
-    storage.put("second", [bytes(1000)])
-    assert storage.size("second") == 1000
