@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.repository import LocalDirectory, open_repository
+from holdfast.repository.escrow import key_of_shares
 from tests.e2e.command import PASSPHRASE, Site
 
 NEW = "a second passphrase, quite long"
@@ -107,6 +108,33 @@ def test_a_recovery_key_is_shown_once_and_opens(site: Site) -> None:
     assert "word 3" in wrong.error["message"]
 
 
+def test_a_recovery_key_in_shares_opens_with_enough_of_them(site: Site) -> None:
+    made = site.run("repository", "keys", "recovery", "--shares", "3-of-5", "--label", "board", "--json")
+    assert made.status == 0, made.err
+    shares = made.value["shares"]
+    assert {**made.value, "shares": None} == {"number": 2, "kit": None, "recovery_key": None, "shares": None}
+    assert [len(share.split()) for share in shares] == [33] * 5
+    listed = site.run("repository", "keys", "list", "--json", HOLDFAST_PASSPHRASE=" / ".join(shares[2:]))
+    assert [(key["kind"], key["label"], key["in_use"]) for key in listed.value][1] == ("recovery", "board", True)
+    (site.home / "shares").write_text("\n".join([shares[4], shares[0], shares[3]]) + "\n")
+    assert opens(site, HOLDFAST_PASSPHRASE=None, HOLDFAST_PASSPHRASE_FILE="shares")
+    assert opens(site, HOLDFAST_PASSPHRASE=None, HOLDFAST_PASSPHRASE_COMMAND="cat shares")
+    two = site.run("point", "list", "--json", HOLDFAST_PASSPHRASE="\n".join(shares[:2]))
+    assert (two.status, two.error["code"]) == (5, "too-few-shares")
+    assert "1 more share is needed" in two.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [(("--shares", "1-of-1"), "bad-shares"), (("--shares", "2-of-3", "--kit", "kit.txt"), "usage")],
+)
+def test_a_key_that_cannot_be_divided_as_asked_is_not_made(site: Site, options: tuple[str, ...], code: str) -> None:
+    refused = site.run("repository", "keys", "recovery", *options, "--json")
+    assert (refused.status, refused.error["code"]) == (2, code)
+    assert not (site.home / "kit.txt").exists()
+    assert len(site.run("repository", "keys", "list", "--json").value) == 1
+
+
 def test_the_printed_page_restores_when_the_passphrase_and_all_slots_are_lost(site: Site) -> None:
     image = an_image(site.home / "disk.raw")
     site.back_up("web", image)
@@ -148,6 +176,8 @@ def test_no_secret_is_ever_written_in_the_clear(site: Site) -> None:
     site.back_up("web", site.home / "disk.raw")
     (site.home / "disk.raw").unlink()
     words = re.findall("[a-z]{3,}", site.run("repository", "keys", "recovery").out)
+    shares = site.run("repository", "keys", "recovery", "--shares", "2-of-3", "--json").value["shares"]
+    assert opens(site, HOLDFAST_PASSPHRASE="/".join(shares[:2]))
     key = site.home / "mover.key"
     site.run("repository", "keys", "add", "--new-key-file", key)
     assert site.run("repository", "keys", "rotate").status == 0
@@ -157,6 +187,7 @@ def test_no_secret_is_ever_written_in_the_clear(site: Site) -> None:
     assert keys.signing_seed
     secrets = [
         PASSPHRASE.encode(), NEW.encode(), " ".join(words).encode(), " ".join(words[:3]).encode(), key.read_bytes(),
+        *(" ".join(share.split()[4:8]).encode() for share in shares), key_of_shares("/".join(shares).encode()) or b"",
         keys.content_secret, *keys.epoch_keys.values(), keys.signing_seed, keys.data_id_key, keys.cut_key, marker[:30],
     ]  # fmt: skip
     written = [path for path in site.home.rglob("*") if path.is_file() and path != key]

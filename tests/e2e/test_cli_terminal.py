@@ -157,6 +157,36 @@ def test_a_person_is_asked_for_the_passphrase_and_it_is_not_shown(site: Site) ->
     assert PASSPHRASE not in shown
 
 
+def test_shares_of_a_recovery_key_are_asked_for_one_after_the_other(site: Site) -> None:
+    first, second, third = site.run("repository", "keys", "recovery", "--shares", "3-of-3", "--json").value["shares"]
+    status, shown = on_a_terminal(
+        site,
+        "point",
+        "list",
+        answers=[
+            ("Passphrase: ", first),
+            ("Next share, 2 to go: ", second),
+            ("Next share, 1 to go: ", f"{third} academic"),
+            ("Next share, 1 to go: ", first),
+            ("Next share, 1 to go: ", third),
+        ],
+    )
+    assert status == 0, shown
+    assert "small" in shown
+    assert "share 3 has 34" in shown
+    assert "share 3 is the same as share 1; give another one" in shown
+    for share in (first, second, third):
+        assert share[20:40] not in shown
+
+
+def test_who_has_not_enough_shares_gives_up_with_an_empty_line(site: Site) -> None:
+    first, *_ = site.run("repository", "keys", "recovery", "--shares", "2-of-3", "--json").value["shares"]
+    answers = [("Passphrase: ", first), ("Next share, 1 to go: ", "")]
+    status, shown = on_a_terminal(site, "point", "list", answers=answers)
+    assert status == 5
+    assert "1 more share is needed" in shown
+
+
 def test_a_new_passphrase_is_asked_for_twice_until_both_agree(tmp_path: Path) -> None:
     place = Site(home=tmp_path)
     answers = [("Passphrase: ", "one"), ("Once more: ", "two"), ("Passphrase: ", "one"), ("Once more: ", "one")]

@@ -170,8 +170,24 @@ _SHARED: dict[str, Any] = {"expose_value": False, "callback": _remember}
 
 @cache
 def _ask_once() -> str:
-    """For all repositories of one command."""
-    return str(click.prompt("Passphrase", hide_input=True, err=True, default="", show_default=False))
+    """For all repositories of one command. Shares of a recovery key are typed one after the other."""
+    from holdfast.repository import TooFewSharesError, shares_error  # noqa: PLC0415 - `--help` reads no such library
+
+    typed = _ask("Passphrase")
+    while isinstance(lacking := shares_error(os.fsencode(typed)), TooFewSharesError):
+        share = _ask(f"Next share, {lacking.missing} to go")
+        if not share:
+            break
+        wrong = shares_error(os.fsencode(f"{typed}/{share}"))
+        if wrong is None or isinstance(wrong, TooFewSharesError):
+            typed = f"{typed}/{share}"
+        else:
+            click.echo(f"{wrong.message}; {wrong.hint}", err=True)
+    return typed
+
+
+def _ask(what: str) -> str:
+    return str(click.prompt(what, hide_input=True, err=True, default="", show_default=False))
 
 
 def ask_twice(what: str = "Passphrase") -> str:

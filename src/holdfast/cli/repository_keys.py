@@ -18,8 +18,9 @@ from holdfast.cli.common import Command, Common, Group, ask_twice
 from holdfast.cli.confirmation import YES, confirm
 from holdfast.cli.output import local_text, print_facts, print_json, print_table
 from holdfast.cli.recovery_kit import in_rows, kit_page
+from holdfast.cli.recovery_shares import parse_shares, shares_shown
 from holdfast.core.errors import UsageError
-from holdfast.repository import Repository, Secret, SlotRecord
+from holdfast.repository import Repository, Secret, SlotRecord, shares_of_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +190,8 @@ def rotate(context: click.Context) -> None:
 
 @keys.command(
     cls=Command,
-    examples="holdfast repository keys recovery\nholdfast repository keys recovery --kit /media/usb/holdfast-kit.txt",
+    examples="holdfast repository keys recovery\nholdfast repository keys recovery --kit /media/usb/holdfast-kit.txt\n"
+    "holdfast repository keys recovery --shares 3-of-5 --label board",
 )
 @click.option("--label", default="recovery key", show_default=True, metavar="TEXT", help="Where it is kept.")
 @click.option(
@@ -198,26 +200,40 @@ def rotate(context: click.Context) -> None:
     metavar="FILE",
     help="Write a page to print instead: the words, the repository, and how to restore. FILE must not exist.",
 )
+@click.option(
+    "--shares",
+    metavar="K-of-N",
+    help="Show N shares instead, of 33 words each: any K of them open the repository, fewer do not.",
+)
 @click.pass_context
-def recovery(context: click.Context, label: str, kit: Path | None) -> None:
+def recovery(context: click.Context, label: str, kit: Path | None, shares: str | None) -> None:
     """Add a recovery key: 24 words that are shown this once.
 
-    Wherever a passphrase is asked for, the words open the repository. Keep them on paper, apart from it.
+    Wherever a passphrase is asked for, the words open the repository. Keep them on paper, apart from it. With --shares
+    nobody has the whole key: give each share to somebody else. Typed one after the other, K of them open.
     """
     common = Common.of(context)
     if kit is not None and kit.exists():
         raise UsageError(f"{kit} exists", hint="give another name", code="file-exists")
+    if kit is not None and shares is not None:
+        hint = "a page with the whole key would undo the shares; make another recovery key for the page"
+        raise UsageError("--kit and --shares do not go together", hint=hint)
+    wanted = None if shares is None else parse_shares(shares)
     secret = new_recovery_secret()
     words = secret.content.decode()
+    divided = None if wanted is None else shares_of_key(words, *wanted)
     with open_repository(common.repository(), common.warn) as repository:
         slot = repository.keyring.add(secret, label)
         if kit is not None:
             page = kit_page(repository, slot, words)
             write_private(kit, page.encode())
     if common.json:
-        print_json({"number": slot.number, "kit": kit, "recovery_key": None if kit else words})
+        shown = None if kit or divided else words
+        print_json({"number": slot.number, "kit": kit, "recovery_key": shown, "shares": divided})
     elif kit is not None:
         click.echo(f"key {slot.number} is added; print {kit}, then destroy the file")
+    elif wanted is not None and divided is not None:
+        click.echo("\n".join(shares_shown(divided, wanted[0])))
     else:
         click.echo("\n".join(in_rows(words)))
 

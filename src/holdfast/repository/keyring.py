@@ -19,6 +19,7 @@ from typing import Final
 from holdfast.core.errors import ConflictError, DamagedError, DeniedError, HoldfastError, NotFoundError, RefusedError
 from holdfast.repository import framing
 from holdfast.repository.decisions import Epoch, SlotRecord
+from holdfast.repository.escrow import key_of_shares, shares_error
 from holdfast.repository.framing import SLOT
 from holdfast.repository.keys import Keys, SlotKind, new_epoch
 from holdfast.repository.keyset import (
@@ -88,7 +89,7 @@ def opened_slots(storage: Storage, secret: bytes, repository_id: bytes) -> Itera
         raise DamagedError(message, hint=f"remove those from {_FOLDER} that are not its own", code="too-many-slots")
     failures: list[HoldfastError] = [not_a_slot(name) for name, size in sizes.items() if size > _SLOT_BYTES]
     names = [name for name, size in sizes.items() if size <= _SLOT_BYTES]
-    secrets = [each for each in (secret, as_recovery_key(secret)) if each is not None]
+    secrets = [each for each in (secret, as_recovery_key(secret), key_of_shares(secret)) if each is not None]
     outcomes: set[bool] = set()
     for name, slot in sorted(_read_slots(storage, names, failures), key=lambda each: each[1].effort):
         for each in dict.fromkeys(secrets):
@@ -108,6 +109,8 @@ def wrong_secret(url: str, secret: bytes, failures: Sequence[HoldfastError]) -> 
     """The error when no slot opens, although some could be tried."""
     if error := typing_error(secret):
         return DeniedError(error, hint="compare it with what was written down", code="recovery-key")
+    if wrong := shares_error(secret):
+        return wrong
     damage = f", and one that may be its slot could not be tried: {failures[-1].message}" if failures else ""
     return DeniedError(
         f"the passphrase does not open {url}{damage}",

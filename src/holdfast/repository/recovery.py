@@ -19,7 +19,17 @@ _TOLD_APART: Final = 4
 
 def new_recovery_key() -> str:
     """24 words that nobody has seen before."""
-    return _list().to_mnemonic(secrets.token_bytes(32))
+    return key_of_entropy(secrets.token_bytes(32))
+
+
+def key_of_entropy(entropy: bytes) -> str:
+    """The words that say these 32 bytes."""
+    return _list().to_mnemonic(entropy)
+
+
+def entropy_of_key(key: str) -> bytes:
+    """The 32 bytes that a recovery key's words say."""
+    return bytes(_list().to_entropy(key))
 
 
 def as_recovery_key(secret: bytes) -> bytes | None:

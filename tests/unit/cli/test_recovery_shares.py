@@ -1,0 +1,51 @@
+"""How many shares are asked for, and how they are shown."""
+
+import re
+
+import pytest
+
+from holdfast.cli.recovery_shares import parse_shares, shares_shown
+from holdfast.core.errors import UsageError
+from holdfast.repository import shares_of_key
+from holdfast.repository.escrow import key_of_shares
+from holdfast.repository.recovery import new_recovery_key
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("2-of-2", (2, 2)), ("3-of-5", (3, 5)), ("16-of-16", (16, 16))])
+def test_shares_are_asked_for_as_k_of_n(text: str, wanted: tuple[int, int]) -> None:
+    assert parse_shares(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("1-of-1", "divides nothing"),
+        ("1-of-5", "divides nothing"),
+        ("0-of-3", "divides nothing"),
+        ("4-of-3", "cannot be"),
+        ("2-of-17", "cannot be"),
+        ("2-of-9999", "cannot be"),
+        ("", "is not K-of-N"),
+        ("3", "is not K-of-N"),
+        ("3-of-5 ", "is not K-of-N"),
+        ("-3-of-5", "is not K-of-N"),
+        ("\N{ARABIC-INDIC DIGIT THREE}-of-5", "is not K-of-N"),
+        ("3-of-99999999999", "is not K-of-N"),
+    ],
+)
+def test_what_divides_no_key_is_refused_with_a_hint(text: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told) as caught:
+        parse_shares(text)
+    assert caught.value.code == "bad-shares"
+    assert caught.value.hint
+
+
+def test_shown_shares_say_their_number_and_open_as_they_are_read_out() -> None:
+    key = new_recovery_key()
+    lines = shares_shown(shares_of_key(key, 2, 3), 2)
+    assert lines[0].startswith("Any 2 of these 3 shares")
+    assert max(map(len, lines)) <= 80
+    pages = re.split(r"Share \d of 3\n", "\n".join(lines))[1:]
+    shares = [" ".join(re.findall(r"\d+ ([a-z]+)", page)) for page in pages]
+    assert [len(share.split()) for share in shares] == [33, 33, 33]
+    assert key_of_shares("\n".join(shares[1:]).encode()) == key.encode()
