@@ -11,7 +11,7 @@ from bench.measure import RunError, interleave, pipeline, run, warm
 from bench.ours import Holdfast
 from bench.site import Site
 
-_BYTES: Final = 4 << 30
+_BYTES: Final = 8 << 30
 _CHUNK: Final = 64 << 20
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,8 +13,10 @@ from holdfast.cli.output import table_lines
 from holdfast.cli.stream import Stream, StreamCommand, stream
 from holdfast.core.errors import DamagedError
 from holdfast.core.sizes import size_text
-from holdfast.jobs.heal import HealReport, heal_from
 from holdfast.repository import CheckReport, CheckScope, Damage
+
+if TYPE_CHECKING:
+    from holdfast.jobs.heal import HealReport
 
 _EXAMPLES = """
 holdfast repository check --repository /srv/backup
@@ -80,6 +82,8 @@ def check(context: click.Context, /, source_url: str | None, **said: Any) -> int
 
 def _check(run: Stream, scope: CheckScope, *, mark: bool, source_url: str | None) -> None:
     """By the keys; what is found is marked and healed if that is wanted. Raises DamagedError if damage is left."""
+    from holdfast.jobs.heal import heal_from  # noqa: PLC0415 - a check without the key needs no movers
+
     settings = run.common.repository()
     with open_repository(settings, run.warn) as opened:
         with run.watch(opened.storage.url, kind="repository") as progress:
@@ -105,7 +109,7 @@ def _tell(run: Stream, report: CheckReport) -> None:
         raise _damaged(report, report.damage)
 
 
-def _healed_lines(report: HealReport) -> list[str]:
+def _healed_lines(report: "HealReport") -> list[str]:
     done = f"{len(report.healed)} points healed, {size_text(report.sent_bytes)} brought"
     return [done, *(f"  point {point} stays damaged" for point in report.unhealed)]
 
