@@ -13,7 +13,7 @@ from typing import Any, Final
 from shamir_mnemonic import MnemonicError, Share, combine_mnemonics, generate_mnemonics
 from shamir_mnemonic.wordlist import WORDLIST
 
-from holdfast.core.errors import DeniedError
+from holdfast.core.errors import DeniedError, FailedError
 from holdfast.repository.recovery import entropy_of_key, key_of_entropy
 
 MOST_SHARES: Final = 16
@@ -43,8 +43,14 @@ class TooFewSharesError(DeniedError):
 
 
 def shares_of_key(key: str, needed: int, count: int) -> list[str]:
-    """A recovery key divided into `count` shares, of which any `needed` give it back. 2 <= needed <= count <= 16."""
+    """A recovery key divided into `count` shares, of which any `needed` give it back. 2 <= needed <= count <= 16.
+
+    Raises FailedError if they do not: nobody would find out before it is too late.
+    """
     (shares,) = generate_mnemonics(1, [(needed, count)], entropy_of_key(key), iteration_exponent=_EXPONENT)
+    for chosen in (shares[:needed], shares[-needed:]):
+        if key_of_shares("/".join(chosen).encode()) != key.encode():
+            raise FailedError("the shares do not give the key back", hint="run again; nothing was changed")
     return list(shares)
 
 
@@ -108,7 +114,12 @@ def _combined(cut: list[list[str]]) -> bytes | None:
 
 
 def _share(words: list[str], place: int) -> Any:
-    """One share. Raises DeniedError if it is not one of ours."""
+    """One share. Raises DeniedError if it is not one of ours.
+
+    No word is repeated to whom else may be looking of what is no share: it may be another secret, typed in its place.
+    """
+    if len(words) not in _NEARLY or 2 * sum(word not in _LISTED for word in words) > len(words):
+        raise _mistyped(f"a share has {_WORDS} words, and share {place} is none")
     for number, word in enumerate(words, 1):
         if word not in _LISTED:
             like = difflib.get_close_matches(word, WORDLIST, 1)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
-from holdfast.core.errors import DamagedError, FullError, HoldfastError, NotFoundError
+from holdfast.core.errors import DamagedError, HoldfastError, NotFoundError
 from holdfast.core.point import RestorePoint
 from holdfast.core.progress import Progress
 from holdfast.core.selection import in_order
@@ -230,7 +230,7 @@ def create_repository(
     for name in reversed(configuration.NAMES):
         storage.put(name, [configuration.seal(body, keys)])
     if storage.ballast:
-        with suppress(FullError):  # a small disk: what a collection leaves is enough for it, or the collection warns
+        with suppress(HoldfastError):  # the repository is there; the first collection takes it, or warns
             storage.ballast.fill()
     return Repository(storage, config, keys)
 

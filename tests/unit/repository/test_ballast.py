@@ -1,15 +1,20 @@
 """The room that a storage keeps for what makes room: who lets it go, who takes it again, and what it costs others."""
 
+import errno
+import os
 import random
 import shutil
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from holdfast.core.errors import FullError
+from holdfast.core.errors import FullError, HoldfastError
 from holdfast.core.point import RestorePoint
 from holdfast.repository import LocalDirectory, Repository, require_trustworthy
 from holdfast.repository.decisions import Hold
+from holdfast.repository.storage.ballast import with_ballast
 from tests.support.collections import collect, forget, purge
 from tests.support.decisions import decide
 from tests.support.disks import whole
@@ -122,7 +127,7 @@ def test_a_collection_that_cannot_take_it_again_warns() -> None:
 
 def taken(repository: Path) -> int:
     """MiB that the ballast takes of the disk."""
-    return sum(path.stat().st_blocks for path in (repository / "ballast").iterdir()) * 512 // MIB
+    return sum(path.lstat().st_blocks for path in (repository / "ballast").iterdir()) * 512 // MIB
 
 
 @pytest.fixture
@@ -131,22 +136,36 @@ def directory(tmp_path: Path) -> LocalDirectory:
 
 
 def test_a_directory_keeps_64_mib_and_lets_them_go_in_parts(directory: LocalDirectory) -> None:
+    for _ in range(2):
+        directory.ballast.fill()
+        assert taken(directory.path) == 64
+        left = []
+        while directory.ballast.drop():
+            left.append(taken(directory.path))
+        assert left == list(range(60, -4, -4))
+    assert not list((directory.path / "ballast").iterdir())
+
+
+def test_what_is_missing_is_taken_again_and_the_rest_is_left_alone(directory: LocalDirectory) -> None:
     directory.ballast.fill()
-    assert taken(directory.path) == 64
-    left = []
-    while directory.ballast.drop():
-        left.append(taken(directory.path))
-    assert left == [48, 32, 16, 0]
+    before = {path.name: path.stat().st_ino for path in (directory.path / "ballast").iterdir()}
+    directory.ballast.drop()
+    kept = {path.name for path in (directory.path / "ballast").iterdir()}
     directory.ballast.fill()
+    after = {path.name: path.stat().st_ino for path in (directory.path / "ballast").iterdir()}
+    assert len(kept) == len(before) - 1
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
     assert taken(directory.path) == 64
 
 
 def test_a_copy_does_not_carry_it_and_takes_its_own(directory: LocalDirectory, tmp_path: Path) -> None:
     directory.ballast.fill()
     shutil.copytree(directory.path, tmp_path / "copy")
-    assert taken(tmp_path / "copy") == 0
-    LocalDirectory.open(tmp_path / "copy").ballast.fill()
-    assert taken(tmp_path / "copy") == 64
+    copy = LocalDirectory.open(tmp_path / "copy")
+    assert taken(copy.path) == 0
+    assert not copy.ballast.drop(), "it has let go of nothing"
+    copy.ballast.fill()
+    assert taken(copy.path) == 64
 
 
 def test_where_nothing_can_be_reserved_it_is_noise(directory: LocalDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,8 +174,21 @@ def test_where_nothing_can_be_reserved_it_is_noise(directory: LocalDirectory, mo
         directory.ballast.fill()
         assert taken(directory.path) == 64
     part = next((directory.path / "ballast").iterdir()).read_bytes()
-    assert len(part) == 16 * MIB
+    assert len(part) == 4 * MIB
     assert len(set(part[:4096])) > 100
+
+
+def test_a_part_that_finds_no_room_leaves_none_taken(
+    directory: LocalDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def over_quota(file: int, _size: int) -> None:
+        os.pwrite(file, bytes(MIB), 0)
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr("holdfast.repository.storage.ballast.reserve", over_quota)
+    with pytest.raises(FullError):
+        directory.ballast.fill()
+    assert not list((directory.path / "ballast").iterdir())
 
 
 def test_it_is_no_object(directory: LocalDirectory) -> None:
@@ -172,3 +204,85 @@ def test_of_a_small_disk_it_takes_an_eighth_of_what_is_free(tmp_path: Path) -> N
         storage = LocalDirectory.create(place / "repository")
         storage.ballast.fill()
         assert 4 <= taken(storage.path) <= 5
+
+
+def test_on_a_disk_that_stays_full_a_collection_warns_that_it_has_none(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 80) as place:
+        repository = new_repository(LocalDirectory.create(place / "repository"), cut=SMALL_CUT)
+        fill_up(place / "of somebody else")
+        while repository.storage.ballast and repository.storage.ballast.drop():
+            fill_up(place / "of somebody else")
+        with pytest.raises(FullError):
+            repository.storage.ballast.fill()
+        assert not list((place / "repository/ballast").iterdir())
+        warnings = collect(repository).warnings
+        assert "may lack the room" in "".join(warnings)
+
+
+def test_where_the_inodes_are_used_up_points_go_and_are_collected(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 200) as place:
+        storage = LocalDirectory.create(place / "repository")
+        repository = new_repository(storage, cut=SMALL_CUT)
+        point = back_up_disks(repository, [whole(random.Random(1).randbytes(_SIZE))]).point
+        kept = back_up_disks(repository, [whole(random.Random(2).randbytes(_SIZE))]).point
+        subprocess.run(["mount", "-o", "remount,nr_inodes=400", place], check=True)
+        with suppress(OSError):
+            for number in range(1000):
+                (place / f"of somebody else {number}").touch()
+        assert os.statvfs(place).f_ffree == 0
+        purge(reopened(repository), point)
+        require_trustworthy(storage)
+        collect(repository)
+        assert not list((place / "repository/probe").iterdir())
+        assert restored(repository, kept) == random.Random(2).randbytes(_SIZE)
+        assert check(repository).ok
+
+
+def fill_up(path: Path) -> None:
+    """Every byte that is free."""
+    with suppress(OSError), path.open("ab", buffering=0) as file:
+        while file.write(bytes(MIB)):
+            pass
+
+
+# --- what somebody has planted ----------------------------------------------------------------------------------------
+
+
+def test_links_in_its_place_are_not_followed(directory: LocalDirectory, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"dear to somebody")
+    folder = directory.path / "ballast"
+    folder.mkdir()
+    (folder / "0").symlink_to(victim)
+    (folder / "1").hardlink_to(victim)
+    os.mkfifo(folder / "2")
+    before = victim.stat().st_blocks
+    directory.ballast.fill()
+    while directory.ballast.drop():
+        pass
+    assert victim.read_bytes() == b"dear to somebody"
+    assert victim.stat().st_blocks == before
+
+
+def test_a_directory_elsewhere_is_left_alone(directory: LocalDirectory, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "0").write_bytes(b"dear to somebody")
+    (directory.path / "ballast").symlink_to(elsewhere)
+    with pytest.raises(HoldfastError):
+        directory.ballast.fill()
+    assert not directory.ballast.drop()
+    assert [path.name for path in elsewhere.iterdir()] == ["0"]
+
+
+def test_what_cannot_be_let_go_of_hides_no_full_disk(directory: LocalDirectory) -> None:
+    for name in range(16):
+        (directory.path / "ballast" / str(name)).mkdir(parents=True)
+
+    def put() -> None:
+        raise FullError("no space left for log/7")
+
+    with pytest.raises(FullError, match="log/7"):
+        with_ballast(directory, put)
+    repository = new_repository(directory)
+    assert "may lack the room" in "".join(collect(repository).warnings)

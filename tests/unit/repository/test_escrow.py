@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from shamir_mnemonic import Share
 
-from holdfast.core.errors import DeniedError
+from holdfast.core.errors import DeniedError, FailedError
 from holdfast.repository import MemoryStorage, Repository, TooFewSharesError, escrow, open_repository, shares_error
 from holdfast.repository.escrow import key_of_shares, shares_of_key
 from holdfast.repository.recovery import new_recovery_key
@@ -81,6 +81,19 @@ def test_a_word_that_is_not_in_the_list_is_named_with_the_nearest() -> None:
     assert message(SHARES[0], share) == "word 7 of share 2, 'academik', is not in the list of words; 'academic' is"
     words[6] = "holdfast§"
     assert message(" ".join(words)).startswith("word 7 of share 1, 'holdfast§', is not in the list of words")
+
+
+@pytest.mark.parametrize("secret", ["my secret passphrase", KEY, " ".join(["hunter"] * 33)])
+def test_another_secret_typed_in_the_place_of_a_share_is_not_repeated(secret: str) -> None:
+    told = message(f"{SHARES[0]}/{secret}")
+    assert told == "a share has 33 words, and share 2 is none"
+
+
+def test_shares_that_would_not_give_the_key_back_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = [shares_of_key(new_recovery_key(), 3, 5)]
+    monkeypatch.setattr("holdfast.repository.escrow.generate_mnemonics", lambda *_, **__: others)
+    with pytest.raises(FailedError):
+        shares_of_key(KEY, 3, 5)
 
 
 def test_two_words_swapped_are_found() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.cli.main import run
-from holdfast.core.errors import DeniedError
+from holdfast.core.errors import DeniedError, FullError
 from holdfast.core.extents import Extent
 from holdfast.repository import LocalDirectory, MemoryStorage
 from holdfast.repository.storage import probe
@@ -14,7 +14,7 @@ from holdfast.repository.storage.port import Bytes, Stored
 from holdfast.repository.storage.probe import file_system_of, weakness
 from tests.support.disks import CapturedModel
 from tests.support.repositories import PASSPHRASE, back_up_disks, new_repository, reopened
-from tests.support.storage import FaultyStorage
+from tests.support.storage import FaultyStorage, full
 
 MIB = 1 << 20
 
@@ -136,3 +136,10 @@ def test_nothing_is_collected_where_the_storage_cannot_be_trusted_and_backups_wo
     assert reopened(repository).points() == [backed_up.point]
     mounts.write_text(f"1 0 0:1 / {tmp_path} rw - ext4 /dev/vda rw\n")
     assert run(["repository", "collect", "--repository", repository.storage.url]) == 0
+
+
+def test_a_try_that_fails_leaves_nothing_behind(storage: MemoryStorage) -> None:
+    faulty = FaultyStorage(storage)
+    with faulty.at_put(3, full), pytest.raises(FullError):
+        weakness(faulty)
+    assert not list(storage.list("probe/"))

@@ -3,24 +3,33 @@
 Deleting begins with a decision, and a decision is an object. On a disk without a free byte it could not be put, and
 nothing could ever be freed. So files that say nothing lie beside the objects, and whoever makes room lets go of one of
 them. The end of a collection takes them again. Backups, which fill disks, never touch them.
+
+Who may write into the repository may not thereby write elsewhere: no link is followed, and no file is opened that was
+there before.
 """
 
 import os
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Final, TypeVar
+from typing import Final, TypeVar
 
 from holdfast.core.errors import FullError
+from holdfast.repository.storage.blocks import reserve, settle
 from holdfast.repository.storage.file_errors import errors_naming
 from holdfast.repository.storage.port import Storage
-from holdfast.repository.storage.reserving import reserve
 
-_PARTS: Final = 4
-"""Not all of it goes at once: whoever fills the disk may take what is freed, and three decisions are still to come."""
-_PART_BYTES: Final = 16 * 1024 * 1024
+_PARTS: Final = [str(number) for number in range(16)]
+"""Not all of it goes at once: whoever fills the disk may take what is freed, and more decisions are still to come.
+
+Each frees an inode too, which are used up as blocks are.
+"""
+_PART_BYTES: Final = 4 * 1024 * 1024
 _SHARE: Final = 8
 """The ballast takes at most one in so many free bytes: a small disk is for backups first."""
-_NOISE_BYTES: Final = 1024 * 1024
+_LEAST_BYTES: Final = 1024 * 1024
+"""Some decisions and index objects; less is as good as none."""
 _STAT_BLOCK_BYTES: Final = 512
 """stat(2): whatever the file system's own blocks."""
 
@@ -47,39 +56,67 @@ class DirectoryBallast:
     """
 
     def __init__(self, path: Path) -> None:
-        self._parts = [path / str(number) for number in range(_PARTS)]
+        self._path = path
 
     def fill(self) -> None:
         """See the port."""
-        folder = self._parts[0].parent
-        with errors_naming(folder):
-            folder.mkdir(mode=0o700, exist_ok=True)
-            there = os.statvfs(folder)
-        wanted = min(_PART_BYTES, there.f_bavail * there.f_frsize // _SHARE // _PARTS)
-        for part in self._parts:
-            with errors_naming(part), part.open("ab") as file:
-                if _taken_bytes(file) < wanted:
-                    _take(file, wanted)
+        with errors_naming(self._path):
+            self._path.mkdir(mode=0o700, exist_ok=True)
+            with _opened(self._path) as folder:
+                there = os.fstatvfs(folder)
+                wanted = min(_PART_BYTES, there.f_bavail * there.f_frsize // _SHARE // len(_PARTS))
+                for name in _PARTS:
+                    if _held_bytes(folder, name) < wanted:
+                        _take(folder, name, wanted)
+                held = sum(_held_bytes(folder, name) for name in _PARTS)
+        if held < _LEAST_BYTES:
+            raise FullError(f"no space left for {self._path}", hint="free space or enlarge the file system, run again")
 
     def drop(self) -> bool:
         """See the port."""
-        for part in self._parts:
-            with errors_naming(part):
-                if part.exists():
-                    part.unlink(missing_ok=True)
-                    return True
+        with suppress(OSError), _opened(self._path) as folder:
+            for name in _PARTS:
+                held = _held_bytes(folder, name)
+                with suppress(OSError):
+                    os.unlink(name, dir_fd=folder)
+                    if held:
+                        settle(folder)
+                        return True
         return False
 
 
-def _take(file: BinaryIO, size: int) -> None:
-    """Make the file take up so many bytes, without writing them where that is enough."""
-    reserve(file.fileno(), size)
-    if _taken_bytes(file) < size:  # the file system cannot, or it said yes and did nothing
-        file.truncate(0)
-        file.writelines(os.urandom(min(_NOISE_BYTES, size - at)) for at in range(0, size, _NOISE_BYTES))
-        file.flush()
-    os.fsync(file.fileno())
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """The directory itself, whatever happens to its name. Raises OSError for a link."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
 
 
-def _taken_bytes(file: BinaryIO) -> int:
-    return os.fstat(file.fileno()).st_blocks * _STAT_BLOCK_BYTES
+def _held_bytes(folder: int, name: str) -> int:
+    """What a part takes of the disk; nothing if there is no such file, or one that has another name elsewhere."""
+    try:
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return 0
+    ours = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+    return found.st_blocks * _STAT_BLOCK_BYTES if ours else 0
+
+
+def _take(folder: int, name: str, size: int) -> None:
+    """Make a part that takes up so many bytes, without writing them where that is enough. Raises OSError."""
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(name, flags, 0o600, dir_fd=folder), "wb", buffering=0) as file:
+            reserve(file.fileno(), size)
+            if _held_bytes(folder, name) < size:  # the file system cannot, or it said yes and did nothing
+                file.write(os.urandom(size))
+            os.fsync(file.fileno())
+    except BaseException:  # half a part may be the last room there was
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
+        raise

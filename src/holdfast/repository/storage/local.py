@@ -239,7 +239,9 @@ def _read(descriptor: int, length: int, offset: int) -> bytes:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove drafts whose process is dead. What cannot be removed is left: it does no harm."""
+    """Remove drafts whose process is dead. What cannot be removed is left: it does no harm. Follows no link."""
+    if folder.is_symlink():
+        return
     with suppress(OSError):
         for draft in folder.iterdir():
             with suppress(OSError), draft.open("rb") as file:

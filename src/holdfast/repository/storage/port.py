@@ -109,10 +109,13 @@ class Ballast(Protocol):
     """Room that is kept in a storage which can be full, for the decisions that make room. Any thread, any process."""
 
     def fill(self) -> None:
-        """Take it, or what is missing of it, as far as that leaves others enough. Raises FullError or StorageError."""
+        """Take it, or what is missing of it, as far as that leaves others enough.
+
+        Raises FullError if it would be too little to be of use, DeniedError, StorageError.
+        """
 
     def drop(self) -> bool:
-        """Let a part of it go; False if nothing is left. Raises DeniedError, StorageError."""
+        """Let a part of it go; False if there is nothing to let go of. Never raises."""
 
 
 class Storage(Protocol):

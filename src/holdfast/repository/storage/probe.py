@@ -7,11 +7,12 @@ systems are refused without a try, since what one computer can try says nothing 
 import re
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from holdfast.core.errors import DeniedError, RefusedError
+from holdfast.core.errors import DeniedError, HoldfastError, RefusedError
 from holdfast.repository.storage.ballast import with_ballast
 from holdfast.repository.storage.port import ObjectExistsError, Storage, Stored
 
@@ -61,10 +62,15 @@ def file_system_of(path: Path, mounts: str) -> str:
 def _lost_guarantee(storage: Storage, name: str) -> str:
     """What a race for one name shows, and what is seen of the name afterwards."""
     contents = [b"racer %d of %s" % (number, name.encode()) for number in range(_RACERS)]
-    with ThreadPoolExecutor(_RACERS) as racers:
-        won = list(racers.map(partial(_wins, storage, name), contents))
-    seen = storage.get(name)
-    listed = Stored(name, len(seen)) in storage.list("probe/")
+    try:
+        with ThreadPoolExecutor(_RACERS) as racers:
+            won = list(racers.map(partial(_wins, storage, name), contents))
+        seen = storage.get(name)
+        listed = Stored(name, len(seen)) in storage.list("probe/")
+    except BaseException:
+        with suppress(HoldfastError):
+            storage.delete(name)
+        raise
     try:
         storage.delete(name)
     except DeniedError:  # a credential that can only add does not collect either
