@@ -1,5 +1,6 @@
 """The program's entry: the tree of commands, and what becomes of whatever they raise."""
 
+import gc
 import os
 import signal
 import sys
@@ -59,6 +60,7 @@ def main() -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         forget_stdout()
+    gc.freeze()  # all memory goes with the process: looking for cycles in it takes 40 ms
     sys.exit(status)
 
 
