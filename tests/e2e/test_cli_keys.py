@@ -1,6 +1,7 @@
 """Keys as an administrator knows them: make them, open with them, take them away, restore from the printed page."""
 
 import base64
+import json
 import os
 import random
 import re
@@ -8,13 +9,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from holdfast.bootstrap.new_secret import private_file
+from holdfast.cli.main import run
+from holdfast.core.errors import FullError
 from holdfast.repository import LocalDirectory, open_repository
-from holdfast.repository.escrow import key_of_shares
+from holdfast.repository.recovery_shares import key_of_shares
+from holdfast.repository.storage.port import StorageError
 from tests.e2e.command import PASSPHRASE, Site
+from tests.support.storage import small_disk
 
 NEW = "a second passphrase, quite long"
 
@@ -214,3 +221,37 @@ def test_the_program_leaves_no_core_dump() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("dumpable 0\n")
+
+
+def test_a_kit_that_cannot_be_written_leaves_no_key_that_nobody_has(site: Site) -> None:
+    before = site.run("repository", "keys", "list", "--json").value
+    failed = site.run("repository", "keys", "recovery", "--kit", "nowhere/kit.txt", "--json")
+    assert failed.status
+    assert "nowhere/kit.txt" in failed.error["message"]
+    assert site.run("repository", "keys", "list", "--json").value == before
+
+
+def test_a_kit_that_fails_after_its_key_was_added_says_which_key_to_remove(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_page(*_: object) -> str:
+        raise StorageError("the slot cannot be read")
+
+    monkeypatch.setattr("holdfast.cli.repository_keys.kit_page", no_page)
+    for name, value in site.variables({}).items():
+        monkeypatch.setenv(name, value)
+    kit = site.home / "kit.txt"
+    assert run(["repository", "keys", "recovery", "--kit", str(kit), "--json"]) == 1
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert error["code"] == "kit-not-written"
+    assert "keys remove 2" in error["hint"]
+    assert not kit.exists()
+
+
+def test_a_key_file_that_cannot_be_written_is_not_left_half(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "stick", 1) as stick:
+        with suppress(OSError):
+            (stick / "of somebody else").write_bytes(bytes(2 * 1024 * 1024))
+        with pytest.raises(FullError), private_file(stick / "new.key") as file:
+            file.write(bytes(64))
+        assert not (stick / "new.key").exists()

@@ -76,7 +76,7 @@ def each_actor_alone() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("holdfast.mover.backup.run_threads", run_here)
         patch.setattr("holdfast.mover.restore.run_threads", run_here)
-        patch.setattr("holdfast.repository.collect.run.each_of", one_by_one)
+        patch.setattr("holdfast.repository.collect.deleting.each_of", one_by_one)
         patch.setattr("holdfast.repository.collect.rewriting.Behind", AtOnce)
         patch.setattr("holdfast.repository.writer.Uploader", InlineUploader)
         patch.setattr("holdfast.repository.writer._NEWS_EVERY_S", math.inf)

@@ -89,7 +89,7 @@ def what_is_there(marking: Marking, roots: Sequence[bytes]) -> None:
 
 def deleting_first(collector: Collector, verdict: Verdict) -> None:
     for name in verdict._marks:
-        collector._delete({f"packs/{name[:2]}/{name}": 0})
+        collector._deletion.delete({f"packs/{name[:2]}/{name}": 0})
     condemn(collector, verdict)
 
 

@@ -11,16 +11,26 @@ from typing import Any
 
 import click
 
-from holdfast.bootstrap.new_secret import new_recovery_secret, obtain_new_secret, write_private
+from holdfast.bootstrap.new_secret import new_recovery_secret, obtain_new_secret, private_file
 from holdfast.bootstrap.settings import NewSecretOptions, find_new_secret
 from holdfast.bootstrap.wiring import open_repository
 from holdfast.cli.common import Command, Common, Group, ask_twice
 from holdfast.cli.confirmation import YES, confirm
 from holdfast.cli.output import local_text, print_facts, print_json, print_table
 from holdfast.cli.recovery_kit import in_rows, kit_page
-from holdfast.cli.recovery_shares import parse_shares, shares_shown
-from holdfast.core.errors import UsageError
+from holdfast.cli.recovery_shares import parse_division, share_lines
+from holdfast.core.errors import FailedError, HoldfastError, UsageError
 from holdfast.repository import Repository, Secret, SlotRecord, shares_of_key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveryShown:
+    """A recovery key that was added, as `keys recovery --json` shows it: in one of three ways, this once."""
+
+    number: int
+    kit: Path | None = None
+    recovery_key: str | None = None
+    shares: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,24 +228,44 @@ def recovery(context: click.Context, label: str, kit: Path | None, shares: str |
     if kit is not None and shares is not None:
         hint = "a page with the whole key would undo the shares; make another recovery key for the page"
         raise UsageError("--kit and --shares do not go together", hint=hint)
-    wanted = None if shares is None else parse_shares(shares)
+    if kit is not None:
+        number = _add_with_kit(common, label, kit)
+        done = f"key {number} is added; print {kit}, then destroy the file"
+        _show_recovery(common, RecoveryShown(number=number, kit=kit), done)
+        return
+    division = None if shares is None else parse_division(shares)
     secret = new_recovery_secret()
     words = secret.content.decode()
-    divided = None if wanted is None else shares_of_key(words, *wanted)
+    divided = None if division is None else shares_of_key(words, division)
     with open_repository(common.repository(), common.warn) as repository:
-        slot = repository.keyring.add(secret, label)
-        if kit is not None:
-            page = kit_page(repository, slot, words)
-            write_private(kit, page.encode())
-    if common.json:
-        shown = None if kit or divided else words
-        print_json({"number": slot.number, "kit": kit, "recovery_key": shown, "shares": divided})
-    elif kit is not None:
-        click.echo(f"key {slot.number} is added; print {kit}, then destroy the file")
-    elif wanted is not None and divided is not None:
-        click.echo("\n".join(shares_shown(divided, wanted[0])))
+        number = repository.keyring.add(secret, label).number
+    if division is None or divided is None:
+        _show_recovery(common, RecoveryShown(number=number, recovery_key=words), *in_rows(words))
     else:
-        click.echo("\n".join(in_rows(words)))
+        _show_recovery(common, RecoveryShown(number=number, shares=divided), *share_lines(divided, division))
+
+
+def _add_with_kit(common: Common, label: str, kit: Path) -> int:
+    """Add a recovery key whose words stand nowhere but in a new file. Returns its number."""
+    secret = new_recovery_secret()
+    with private_file(kit) as page, open_repository(common.repository(), common.warn) as repository:
+        slot = repository.keyring.add(secret, label)
+        try:
+            page.write(kit_page(repository, slot, secret.content.decode()).encode())
+            page.flush()
+            os.fsync(page.fileno())
+        except (OSError, HoldfastError) as error:
+            message = f"key {slot.number} was added, but its words could not be written to {kit}: {error}"
+            hint = f"nobody has them: `holdfast repository keys remove {slot.number}`, then run again"
+            raise FailedError(message, hint=hint, code="kit-not-written") from error
+    return slot.number
+
+
+def _show_recovery(common: Common, shown: RecoveryShown, *lines: str) -> None:
+    if common.json:
+        print_json(shown)
+    else:
+        click.echo("\n".join(lines))
 
 
 def _obtain(options: NewSecretOptions) -> Secret:

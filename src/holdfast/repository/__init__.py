@@ -1,10 +1,10 @@
 """The deduplicating, encrypted store, and the truth about every restore point.
 
-Inside, imports run downwards too: storage < framing < keys, recovery < config, escrow, plausible, signing, slots,
-decisions < keyset < state < cut, nodes, stretches < packs < runs, known_log, log_entry < merging, index_objects, cache
-< index, log < broken_log, keyring < lost_config, records, tree < reading < disk, neighbours < block_device, frames,
-damaged, packing, claims, reliance < sharing, uploading < writer, check < rebuild, collect, known_locks < locking,
-unhiding < repository < handing_over.
+Inside, imports run downwards too: storage < framing < keys, word_list < recovery < config, recovery_shares, plausible,
+signing, slots, decisions < keyset < state < cut, nodes, stretches < packs < runs, known_log, log_entry < merging,
+index_objects, cache < index, log < broken_log, keyring < lost_config, records, tree < reading < disk, neighbours <
+block_device, frames, damaged, packing, claims, reliance < sharing, uploading < writer, check < rebuild, collect,
+known_locks < locking, unhiding < repository < handing_over.
 """
 
 from holdfast.repository.block_device import BlockDevice
@@ -14,7 +14,6 @@ from holdfast.repository.collect import CollectionPlan, CollectionReport, PackUs
 from holdfast.repository.cut import Piece
 from holdfast.repository.decisions import Body, Commit, SlotRecord, Verified
 from holdfast.repository.disk import StoredDisk
-from holdfast.repository.escrow import MOST_SHARES, TooFewSharesError, shares_error, shares_of_key
 from holdfast.repository.frames import Frame, FrameReader, Lost
 from holdfast.repository.handing_over import hand_over, take_over
 from holdfast.repository.keyring import Secret, slot_names
@@ -24,6 +23,7 @@ from holdfast.repository.reading import Layout, LayoutReader, Plain, ReadRun, Ru
 from holdfast.repository.rebuild import Rebuild, RebuildPlan, RebuildReport
 from holdfast.repository.records import BlockMissingError
 from holdfast.repository.recovery import new_recovery_key
+from holdfast.repository.recovery_shares import Division, TooFewSharesError, shares_error, shares_of_key
 from holdfast.repository.reliance import kept_since
 from holdfast.repository.repository import (
     DEFAULT_VERIFY_SHARE,
@@ -47,7 +47,6 @@ from holdfast.repository.writer import Attempt, Lane
 
 __all__ = [
     "DEFAULT_VERIFY_SHARE",
-    "MOST_SHARES",
     "RANDOM_SECRET",
     "Appended",
     "Attempt",
@@ -61,6 +60,7 @@ __all__ = [
     "CollectionReport",
     "Commit",
     "Damage",
+    "Division",
     "Frame",
     "FrameReader",
     "Head",

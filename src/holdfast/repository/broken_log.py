@@ -24,7 +24,7 @@ class BrokenLog(Log):
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self.lost: list[str] = []
-        self._last: int | None = None
+        self._is_read = False
 
     def open(self) -> None:
         """Read it."""
@@ -33,9 +33,9 @@ class BrokenLog(Log):
     def read(self) -> State:
         """The fold of what is left, as it was when it was read first."""
         with self._reading:
-            if self._last is None:
-                self._last = self.last_listed()
-                for number in range(1, self._last + 1):
+            if not self._is_read:
+                self._is_read = True
+                for number in range(1, self.last_listed() + 1):
                     self._take(number)
             return self._state
 

@@ -19,7 +19,6 @@ from typing import Final
 from holdfast.core.errors import ConflictError, DamagedError, DeniedError, HoldfastError, NotFoundError, RefusedError
 from holdfast.repository import framing
 from holdfast.repository.decisions import Epoch, SlotRecord
-from holdfast.repository.escrow import key_of_shares, shares_error
 from holdfast.repository.framing import SLOT
 from holdfast.repository.keys import Keys, SlotKind, new_epoch
 from holdfast.repository.keyset import (
@@ -33,6 +32,7 @@ from holdfast.repository.keyset import (
 )
 from holdfast.repository.log import Log
 from holdfast.repository.recovery import as_recovery_key, typing_error
+from holdfast.repository.recovery_shares import key_of_shares, shares_error
 from holdfast.repository.slots import KdfCost, NewSlot, Slot, decode_slot, not_a_slot, open_slot, seal_slot
 from holdfast.repository.state import State
 from holdfast.repository.storage.port import ObjectExistsError, ObjectMissingError, Storage
@@ -90,7 +90,7 @@ def opened_slots(storage: Storage, secret: bytes, repository_id: bytes) -> Itera
     failures: list[HoldfastError] = [not_a_slot(name) for name, size in sizes.items() if size > _SLOT_BYTES]
     names = [name for name, size in sizes.items() if size <= _SLOT_BYTES]
     secrets = [each for each in (secret, as_recovery_key(secret), key_of_shares(secret)) if each is not None]
-    outcomes: set[bool] = set()
+    tried = opened = False
     for name, slot in sorted(_read_slots(storage, names, failures), key=lambda each: each[1].effort):
         for each in dict.fromkeys(secrets):
             try:
@@ -98,11 +98,12 @@ def opened_slots(storage: Storage, secret: bytes, repository_id: bytes) -> Itera
             except HoldfastError as error:
                 failures.append(error)
                 continue
-            outcomes.add(keys is not None)
+            tried = True
             if keys is not None:
+                opened = True
                 yield keys
-    if True not in outcomes:
-        raise wrong_secret(storage.url, secret, failures) if outcomes else failures[-1]
+    if not opened:
+        raise wrong_secret(storage.url, secret, failures) if tried else failures[-1]
 
 
 def wrong_secret(url: str, secret: bytes, failures: Sequence[HoldfastError]) -> DeniedError:

@@ -1,6 +1,6 @@
 """What this host keeps of a log between runs: its fold so far, so that opening costs what is new and not what is old.
 
-A file of three parts, of which each process of this user may put a newer one in place of an older at any time
+A file of two parts. Any process of this user may put a newer file in its place at any time.
 
     salt      32 bytes
     sealed    AES-256-GCM of the compressed JSON of a `_Written`, under a key that only the holder of the same key slot

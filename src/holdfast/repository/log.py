@@ -160,7 +160,10 @@ class Log:
 
         `make` is given the state right below the number about to be tried and the time, and makes the decision, each
         time anew; what it raises ends the append. `base` is the number that the work behind the decision was based on,
-        by default the one below it. Raises DeniedError if the decision must be signed and the key for that is missing.
+        by default the one below it.
+
+        Raises DeniedError if the decision must be signed and the key for that is missing, ConflictError, FullError,
+        what `read` raises, or FailedError (`outcome-unknown`): then the entry may stand or not.
         """
         for _ in range(_ATTEMPTS):
             state = self.read()
@@ -191,7 +194,7 @@ class Log:
         """
         number, failures = entry.number, list[HoldfastError]()
         put = partial(self._storage.put, entry_name(number), [blob])
-        if entry.body.signed:  # what may lead to bytes being deleted
+        if entry.body.signed:  # movers cannot sign, so backups cannot use the ballast up
             put = partial(with_ballast, self._storage, put)
         while len(failures) < _PUTS:
             try:

@@ -21,7 +21,6 @@ from holdfast.repository.framing import ENTRY
 from holdfast.repository.keys import SALT_BYTES, Keys
 from holdfast.repository.packs import nonce
 from holdfast.repository.signing import SIGNATURE_BYTES, Signer
-from holdfast.repository.storage.port import ObjectMissingError, Storage
 
 LOG_PREFIX: Final = "log/"
 
@@ -96,13 +95,8 @@ def unseal_entry(keys: Keys, payload: bytes, name: str) -> Unsealed:
         raise DamagedError(message, hint="bring the object back from a copy", code="object-damaged") from error
 
 
-def read_first_entry(storage: Storage, keys: Keys) -> Create:
-    """What a repository says of itself in its log. Raises DamagedError, also if there is no such entry."""
-    name = entry_name(1)
-    try:
-        payload = framing.untwin(ENTRY, storage.get(name), name).payload
-    except ObjectMissingError as error:
-        raise DamagedError(f"{name} is missing", hint="bring it back from a copy", code="log-hole") from error
+def decode_creation(keys: Keys, payload: bytes, name: str) -> Create:
+    """What a repository says of itself in the first entry of its log. Raises DamagedError, RefusedError."""
     header, _, plain = unseal_entry(keys, payload, name)
     body = _decoded(header, plain).body
     if not isinstance(body, Create):

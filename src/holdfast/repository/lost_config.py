@@ -13,8 +13,11 @@ from typing import Final
 
 from holdfast.core.errors import DamagedError, HoldfastError, NotFoundError
 from holdfast.repository import config as configuration
+from holdfast.repository.decisions import Create
+from holdfast.repository.framing import ENTRY, untwin
 from holdfast.repository.keyring import opened_slots
-from holdfast.repository.log_entry import read_first_entry
+from holdfast.repository.keys import Keys
+from holdfast.repository.log_entry import decode_creation, entry_name
 from holdfast.repository.storage.port import ObjectMissingError, Storage
 
 _HEAD: Final = struct.Struct("<8s16s")
@@ -63,13 +66,23 @@ def _is_genuine(storage: Storage, secret: bytes, blob: bytes) -> bool:
         return False
 
 
+def _first_entry(storage: Storage, keys: Keys) -> Create:
+    """What the log says of its repository. Raises DamagedError, also if the entry is missing."""
+    name = entry_name(1)
+    try:
+        blob = storage.get(name)
+    except ObjectMissingError as error:
+        raise DamagedError(f"{name} is missing", hint="bring it back from a copy", code="log-hole") from error
+    return decode_creation(keys, untwin(ENTRY, blob, name).payload, name)
+
+
 def _from_log(storage: Storage, secret: bytes) -> bytes:
     """The configuration that the first entry of the log repeats."""
     damage: DamagedError | None = None
     for identity in _identities(storage):
         try:
             for keys in opened_slots(storage, secret, identity):
-                if body := read_first_entry(storage, keys).config:
+                if body := _first_entry(storage, keys).config:
                     return configuration.seal(body.encode(), keys)
         except DamagedError as error:
             damage = error

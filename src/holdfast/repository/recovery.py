@@ -4,17 +4,18 @@ BIP-39 with its English list: the first four letters of a word tell it from all 
 checksum of 8 bits. As a secret of a slot, a recovery key is its words in lower case with one blank between them.
 """
 
-import difflib
 import secrets
 from functools import cache
 from typing import Final
 
 from mnemonic import Mnemonic
 
+from holdfast.repository.word_list import WordList
+
 WORDS: Final = 24
 _NEARLY: Final = range(20, 29)
 """As many words, most of them from the list, were meant as a recovery key."""
-_TOLD_APART: Final = 4
+_MOST_BYTES: Final = 1000
 
 
 def new_recovery_key() -> str:
@@ -34,7 +35,7 @@ def entropy_of_key(key: str) -> bytes:
 
 def as_recovery_key(secret: bytes) -> bytes | None:
     """The recovery key that a secret is, however it is typed; None if it is none."""
-    words = [_completed(word) for word in _words_of(secret)]
+    words = _words_of(secret)
     try:
         _list().to_entropy(words)
     except (LookupError, ValueError):
@@ -44,14 +45,11 @@ def as_recovery_key(secret: bytes) -> bytes | None:
 
 def typing_error(secret: bytes) -> str | None:
     """What is wrong with a secret that was meant as a recovery key and is none; None if it was not meant as one."""
-    words = [_completed(word) for word in _words_of(secret)]
-    unknown = [word for word in words if word not in _list().wordlist]
-    if len(words) not in _NEARLY or 2 * len(unknown) > len(words):
+    words = _words_of(secret)
+    if len(words) not in _NEARLY or not _word_list().is_meant(words):
         return None
-    if unknown:
-        place = words.index(unknown[0]) + 1
-        like = difflib.get_close_matches(unknown[0], _list().wordlist, 1)
-        meant = f"; {like[0]!r} is" if like else ""
+    if unknown := _word_list().unknown(words):
+        place, meant = words.index(unknown[0]) + 1, _word_list().correction(unknown[0])
         return f"word {place} of the recovery key, {unknown[0]!r}, is not in the list of words{meant}"
     if len(words) != WORDS:
         return f"a recovery key has {WORDS} words, and these are {len(words)}"
@@ -61,13 +59,14 @@ def typing_error(secret: bytes) -> str | None:
 
 
 def _words_of(secret: bytes) -> list[str]:
-    """In lower case; what is no text, or far too long to be meant, is no words."""
-    return secret.decode(errors="replace").lower().split() if len(secret) < 1000 else []
+    """In lower case and whole; what is no text, or far too long to be meant, is no words."""
+    typed = secret.decode(errors="replace").lower().split() if len(secret) < _MOST_BYTES else []
+    return [_word_list().completed(word) for word in typed]
 
 
-def _completed(word: str) -> str:
-    """The word of the list that this is, or the beginning of."""
-    return _list().expand_word(word) if len(word) >= _TOLD_APART else word
+@cache
+def _word_list() -> WordList:
+    return WordList(_list().wordlist)
 
 
 @cache

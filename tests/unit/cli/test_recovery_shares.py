@@ -4,16 +4,16 @@ import re
 
 import pytest
 
-from holdfast.cli.recovery_shares import parse_shares, shares_shown
+from holdfast.cli.recovery_shares import parse_division, share_lines
 from holdfast.core.errors import UsageError
-from holdfast.repository import shares_of_key
-from holdfast.repository.escrow import key_of_shares
+from holdfast.repository import Division, shares_of_key
 from holdfast.repository.recovery import new_recovery_key
+from holdfast.repository.recovery_shares import key_of_shares
 
 
 @pytest.mark.parametrize(("text", "wanted"), [("2-of-2", (2, 2)), ("3-of-5", (3, 5)), ("16-of-16", (16, 16))])
 def test_shares_are_asked_for_as_k_of_n(text: str, wanted: tuple[int, int]) -> None:
-    assert parse_shares(text) == wanted
+    assert parse_division(text) == Division(needed=wanted[0], count=wanted[1])
 
 
 @pytest.mark.parametrize(
@@ -35,14 +35,15 @@ def test_shares_are_asked_for_as_k_of_n(text: str, wanted: tuple[int, int]) -> N
 )
 def test_what_divides_no_key_is_refused_with_a_hint(text: str, told: str) -> None:
     with pytest.raises(UsageError, match=told) as caught:
-        parse_shares(text)
+        parse_division(text)
     assert caught.value.code == "bad-shares"
     assert caught.value.hint
 
 
 def test_shown_shares_say_their_number_and_open_as_they_are_read_out() -> None:
     key = new_recovery_key()
-    lines = shares_shown(shares_of_key(key, 2, 3), 2)
+    division = Division(needed=2, count=3)
+    lines = share_lines(shares_of_key(key, division), division)
     assert lines[0].startswith("Any 2 of these 3 shares")
     assert max(map(len, lines)) <= 80
     pages = re.split(r"Share \d of 3\n", "\n".join(lines))[1:]

@@ -4,22 +4,21 @@ import errno
 import os
 import random
 import shutil
-import subprocess
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from holdfast.core.errors import FullError, HoldfastError
+from holdfast.core.errors import FullError
 from holdfast.core.point import RestorePoint
 from holdfast.repository import LocalDirectory, Repository, require_trustworthy
 from holdfast.repository.decisions import Hold
 from holdfast.repository.storage.ballast import with_ballast
+from holdfast.repository.storage.port import StorageError
 from tests.support.collections import collect, forget, purge
 from tests.support.decisions import decide
 from tests.support.disks import whole
 from tests.support.repositories import SMALL_CUT, back_up_disks, check, new_repository, reopened, restored
-from tests.support.storage import SmallDisk, small_disk
+from tests.support.storage import SmallDisk
 
 MIB = 1024 * 1024
 _SIZE = 40 * SMALL_CUT.region_bytes
@@ -169,7 +168,7 @@ def test_a_copy_does_not_carry_it_and_takes_its_own(directory: LocalDirectory, t
 
 
 def test_where_nothing_can_be_reserved_it_is_noise(directory: LocalDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("holdfast.repository.storage.ballast.reserve", lambda _file, _size: None)
+    monkeypatch.setattr("holdfast.repository.storage.directory_ballast.reserve", lambda _file, _size: None)
     for _ in range(2):
         directory.ballast.fill()
         assert taken(directory.path) == 64
@@ -185,7 +184,7 @@ def test_a_part_that_finds_no_room_leaves_none_taken(
         os.pwrite(file, bytes(MIB), 0)
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
-    monkeypatch.setattr("holdfast.repository.storage.ballast.reserve", over_quota)
+    monkeypatch.setattr("holdfast.repository.storage.directory_ballast.reserve", over_quota)
     with pytest.raises(FullError):
         directory.ballast.fill()
     assert not list((directory.path / "ballast").iterdir())
@@ -197,52 +196,6 @@ def test_it_is_no_object(directory: LocalDirectory) -> None:
     assert not any(stored.name.startswith("ballast") for stored in directory.list(""))
     assert repository.info().stored_bytes < MIB
     assert check(repository).ok
-
-
-def test_of_a_small_disk_it_takes_an_eighth_of_what_is_free(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", 40) as place:
-        storage = LocalDirectory.create(place / "repository")
-        storage.ballast.fill()
-        assert 4 <= taken(storage.path) <= 5
-
-
-def test_on_a_disk_that_stays_full_a_collection_warns_that_it_has_none(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", 80) as place:
-        repository = new_repository(LocalDirectory.create(place / "repository"), cut=SMALL_CUT)
-        fill_up(place / "of somebody else")
-        while repository.storage.ballast and repository.storage.ballast.drop():
-            fill_up(place / "of somebody else")
-        with pytest.raises(FullError):
-            repository.storage.ballast.fill()
-        assert not list((place / "repository/ballast").iterdir())
-        warnings = collect(repository).warnings
-        assert "may lack the room" in "".join(warnings)
-
-
-def test_where_the_inodes_are_used_up_points_go_and_are_collected(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", 200) as place:
-        storage = LocalDirectory.create(place / "repository")
-        repository = new_repository(storage, cut=SMALL_CUT)
-        point = back_up_disks(repository, [whole(random.Random(1).randbytes(_SIZE))]).point
-        kept = back_up_disks(repository, [whole(random.Random(2).randbytes(_SIZE))]).point
-        subprocess.run(["mount", "-o", "remount,nr_inodes=400", place], check=True)
-        with suppress(OSError):
-            for number in range(1000):
-                (place / f"of somebody else {number}").touch()
-        assert os.statvfs(place).f_ffree == 0
-        purge(reopened(repository), point)
-        require_trustworthy(storage)
-        collect(repository)
-        assert not list((place / "repository/probe").iterdir())
-        assert restored(repository, kept) == random.Random(2).randbytes(_SIZE)
-        assert check(repository).ok
-
-
-def fill_up(path: Path) -> None:
-    """Every byte that is free."""
-    with suppress(OSError), path.open("ab", buffering=0) as file:
-        while file.write(bytes(MIB)):
-            pass
 
 
 # --- what somebody has planted ----------------------------------------------------------------------------------------
@@ -269,7 +222,7 @@ def test_a_directory_elsewhere_is_left_alone(directory: LocalDirectory, tmp_path
     elsewhere.mkdir()
     (elsewhere / "0").write_bytes(b"dear to somebody")
     (directory.path / "ballast").symlink_to(elsewhere)
-    with pytest.raises(HoldfastError):
+    with pytest.raises(StorageError, match="no directory of this repository's"):
         directory.ballast.fill()
     assert not directory.ballast.drop()
     assert [path.name for path in elsewhere.iterdir()] == ["0"]

@@ -28,7 +28,7 @@ def small_packs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("holdfast.repository.packing.PACK_BYTES", 100_000)
     monkeypatch.setattr("holdfast.repository.collect.plan._WORTH_A_PASS", 0)
     monkeypatch.setattr("holdfast.repository.collect.plan._WORTH_GATHERING", request.param)
-    monkeypatch.setattr("holdfast.repository.collect.run._REQUESTS_AT_ONCE", 1)
+    monkeypatch.setattr("holdfast.repository.collect.deleting._REQUESTS_AT_ONCE", 1)
     monkeypatch.setattr("holdfast.mover.pool.worker_count", lambda: 1)
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from holdfast.core.errors import DeniedError, RefusedError
 from holdfast.repository.collect.at_once import each_of
+from holdfast.repository.packs import object_of
 from holdfast.repository.state import State
 from holdfast.repository.storage.port import ObjectLock, ObjectMissingError, Storage
 
@@ -34,7 +35,7 @@ class Locked:
 
         def is_locked(pack: str) -> bool:
             try:
-                return lock.retention(f"packs/{pack[:2]}/{pack}").in_force
+                return lock.retention(object_of(pack)).in_force
             except ObjectMissingError:  # another collection was faster
                 return False
 

@@ -1,16 +1,15 @@
 """One collection, from what it sees to what it deletes."""
 
-from collections import ChainMap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from holdfast.core.errors import ConflictError, DamagedError, DeniedError, HoldfastError
+from holdfast.core.errors import ConflictError, DamagedError, HoldfastError
 from holdfast.core.progress import Progress
-from holdfast.repository.collect.at_once import each_of
+from holdfast.repository.collect.deleting import Deletion, Growth
 from holdfast.repository.collect.disk_order import DiskOrder
 from holdfast.repository.collect.listing import put_index_objects
-from holdfast.repository.collect.locked import Locked, LockedError
+from holdfast.repository.collect.locked import Locked
 from holdfast.repository.collect.plan import CollectionPlan, PackUse, portions, smaller_portion
 from holdfast.repository.collect.rewriting import ReachedRecord, Rewriting
 from holdfast.repository.collect.survey import Survey
@@ -22,10 +21,8 @@ from holdfast.repository.log import Log
 from holdfast.repository.packs import object_of
 from holdfast.repository.records import BlockMissingError
 from holdfast.repository.state import State
-from holdfast.repository.storage.port import Storage, StorageError
+from holdfast.repository.storage.port import Storage
 
-_REQUESTS_AT_ONCE: Final = 16
-_DELETED_AT_ONCE: Final = 256
 _REWRITTEN_AT_ONCE: Final = 16 * 1024 * 1024 * 1024
 """Bytes whose order is in memory at one time, about 2 MiB for each GiB."""
 _ARRANGED_AT_ONCE: Final = 4 * 1024 * 1024 * 1024
@@ -63,9 +60,9 @@ class Collector:
         self._locked = Locked(storage)
         self._locked_garbage: dict[str, int] = {}
         self._growth = Growth()
+        self._deletion = Deletion(self._locked, self._growth, self._warn)
         self._condemned_packs = 0
         self._rewritten_bytes = 0
-        self._deleted_objects = 0
 
     def plan(self) -> CollectionPlan:
         """What a run would do as things stand. Changes nothing."""
@@ -89,7 +86,7 @@ class Collector:
                 freed_bytes=-self._growth.bytes,
                 condemned_packs=self._condemned_packs,
                 rewritten_bytes=self._rewritten_bytes,
-                deleted_objects=self._deleted_objects,
+                deleted_objects=self._deletion.deleted_objects,
                 peak_bytes=self._growth.peak_bytes,
                 locked_packs=len(self._locked_garbage),
                 locked_bytes=sum(self._locked_garbage.values()),
@@ -258,51 +255,10 @@ class Collector:
         living = dict.fromkeys(pack for each in outdated.values() for pack in each.packs if pack not in gone)
         packs = [survey.records.index.packs[survey.numbers[name]] for name in living]
         self._growth.add(put_index_objects(self._storage, self._keys, survey.state.number, packs))
-        survey.forget(self._delete({name: each.size for name, each in outdated.items()}))
+        survey.forget(self._deletion.delete({name: each.size for name, each in outdated.items()}))
         doomed = {object_of(name): size for name, size in survey.stored.items() if name in gone}
-        survey.forget(self._delete(doomed))
-
-    def _delete(self, doomed: Mapping[str, int]) -> Collection[str]:
-        """Delete objects, by their sizes: many in a request, and each request waits for the storage.
-
-        Returns those that are gone.
-        """
-        names = sorted(doomed)  # neighbours in name lie in one folder, which is synced once
-        share = min(_DELETED_AT_ONCE, -(-len(names) // _REQUESTS_AT_ONCE))
-        requests = [names[at : at + share] for at in range(0, len(names), share or 1)]
-        failed = ChainMap(*each_of(self._try_to_delete, requests, _REQUESTS_AT_ONCE))
-        locked = {name: doomed[name] for name, failure in failed.items() if isinstance(failure, LockedError)}
-        self._locked_garbage |= locked
-        gone = doomed.keys() - failed.keys()
-        self._growth.add(-sum(doomed[name] for name in gone))
-        self._deleted_objects += len(gone)
-        if len(failed) > len(locked):
-            first = next(failure for name, failure in failed.items() if name not in locked)
-            self._warn(f"{len(failed) - len(locked)} objects could not be deleted yet: {first.message}")
-        return gone
-
-    def _try_to_delete(self, names: Sequence[str]) -> dict[str, HoldfastError]:
-        """What it failed with, by name, which must not end the sweep: the next collection tries again."""
-        try:
-            self._locked.delete(*names)
-        except (LockedError, DeniedError, StorageError) as error:
-            if len(names) == 1:
-                return {names[0]: error}
-            return {name: error for each in names for name, error in self._try_to_delete([each]).items()}
-        return {}
-
-
-class Growth:
-    """By how many bytes the repository has grown, and had at most."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-        self.peak_bytes = 0
-
-    def add(self, size: int) -> None:
-        """Count an object that was put, or one (negative) that was deleted."""
-        self.bytes += size
-        self.peak_bytes = max(self.peak_bytes, self.bytes)
+        survey.forget(self._deletion.delete(doomed))
+        self._locked_garbage |= {name: size for name, size in doomed.items() if name in self._deletion.locked}
 
 
 def _lacks_a_copy(survey: Survey, error: BlockMissingError) -> DamagedError:

@@ -21,7 +21,7 @@ from typing import Self
 
 from holdfast.core.errors import NotFoundError
 from holdfast.core.pieces import MOST_AT_ONCE, behind
-from holdfast.repository.storage.ballast import DirectoryBallast
+from holdfast.repository.storage.directory_ballast import DirectoryBallast
 from holdfast.repository.storage.file_errors import FULL, errors_naming
 from holdfast.repository.storage.occupied import occupied
 from holdfast.repository.storage.port import (

@@ -8,13 +8,14 @@ import pytest
 from shamir_mnemonic import Share
 
 from holdfast.core.errors import DeniedError, FailedError
-from holdfast.repository import MemoryStorage, Repository, TooFewSharesError, escrow, open_repository, shares_error
-from holdfast.repository.escrow import key_of_shares, shares_of_key
+from holdfast.repository import Division, MemoryStorage, Repository, TooFewSharesError, open_repository, shares_error
 from holdfast.repository.recovery import new_recovery_key
+from holdfast.repository.recovery_shares import key_of_shares, shares_of_key
 from tests.support.secrets import a_secret, opens
 
 KEY = new_recovery_key()
-SHARES = shares_of_key(KEY, 3, 5)
+THREE_OF_FIVE = Division(needed=3, count=5)
+SHARES = shares_of_key(KEY, THREE_OF_FIVE)
 
 
 def typed(*shares: str) -> bytes:
@@ -90,10 +91,10 @@ def test_another_secret_typed_in_the_place_of_a_share_is_not_repeated(secret: st
 
 
 def test_shares_that_would_not_give_the_key_back_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    others = [shares_of_key(new_recovery_key(), 3, 5)]
-    monkeypatch.setattr("holdfast.repository.escrow.generate_mnemonics", lambda *_, **__: others)
+    others = [shares_of_key(new_recovery_key(), THREE_OF_FIVE)]
+    monkeypatch.setattr("holdfast.repository.recovery_shares.generate_mnemonics", lambda *_, **__: others)
     with pytest.raises(FailedError):
-        shares_of_key(KEY, 3, 5)
+        shares_of_key(KEY, THREE_OF_FIVE)
 
 
 def test_two_words_swapped_are_found() -> None:
@@ -126,7 +127,9 @@ def test_a_share_given_twice_is_said() -> None:
 
 
 def test_shares_of_different_sets_are_told_apart() -> None:
-    assert message(SHARES[0], shares_of_key(KEY, 3, 5)[1], SHARES[2]) == "share 2 is of another set than share 1"
+    assert (
+        message(SHARES[0], shares_of_key(KEY, THREE_OF_FIVE)[1], SHARES[2]) == "share 2 is of another set than share 1"
+    )
     other = changed(SHARES[1], member_threshold=2)
     assert message(SHARES[0], SHARES[2], other) == "share 3 is of another set than share 1"
     assert message(SHARES[2], SHARES[0], changed(SHARES[0], value=bytes(32))).startswith("share 3 is of another set")
@@ -144,7 +147,7 @@ def test_shares_that_would_cost_minutes_or_have_groups_are_refused_before_any_wo
     def never(_shares: list[str]) -> bytes:
         raise AssertionError
 
-    monkeypatch.setattr(escrow, "combine_mnemonics", never)
+    monkeypatch.setattr("holdfast.repository.recovery_shares.combine_mnemonics", never)
     assert "of a kind that Holdfast does not make" in message(*(changed(share, **fields) for share in SHARES[:3]))
 
 
@@ -167,6 +170,6 @@ def test_what_is_not_meant_as_shares_is_left_alone(secret: bytes) -> None:
 
 
 def test_the_largest_set_is_read() -> None:
-    shares = shares_of_key(KEY, 16, 16)
+    shares = shares_of_key(KEY, Division(needed=16, count=16))
     assert key_of_shares("\n\n  ".join(shares).encode()) == KEY.encode()
     assert message(*shares[:15]).startswith("1 more share is")

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shamir_mnemonic.wordlist import WORDLIST
 
-from holdfast.repository import TooFewSharesError, shares_error, shares_of_key
-from holdfast.repository.escrow import key_of_shares
+from holdfast.repository import Division, TooFewSharesError, shares_error, shares_of_key
 from holdfast.repository.recovery import entropy_of_key, key_of_entropy
+from holdfast.repository.recovery_shares import key_of_shares
 
 KEYS = st.binary(min_size=32, max_size=32).map(key_of_entropy)
 SIZES = st.integers(2, 16).flatmap(lambda count: st.tuples(st.integers(2, count), st.just(count)))
@@ -17,7 +17,7 @@ BETWEEN = st.sampled_from(["\n", "/", " ", " / ", "\r\n", "\n\n", "\t", " /\n"])
 @given(st.data(), KEYS, SIZES)
 def test_any_k_of_n_give_the_key_and_fewer_give_none(data: st.DataObject, key: str, sizes: tuple[int, int]) -> None:
     needed, count = sizes
-    shares = shares_of_key(key, needed, count)
+    shares = shares_of_key(key, Division(needed=needed, count=count))
     assert len(set(shares)) == count
     order = data.draw(st.permutations(range(count)))
     given_shares = [shares[place] for place in order[: data.draw(st.integers(1, count))]]
@@ -35,7 +35,7 @@ def test_any_k_of_n_give_the_key_and_fewer_give_none(data: st.DataObject, key: s
 @given(st.data(), KEYS, SIZES, BETWEEN)
 def test_one_changed_word_is_told(data: st.DataObject, key: str, sizes: tuple[int, int], between: str) -> None:
     needed, count = sizes
-    shares = [share.split() for share in shares_of_key(key, needed, count)[:needed]]
+    shares = [share.split() for share in shares_of_key(key, Division(needed=needed, count=count))[:needed]]
     place, number = data.draw(st.integers(0, needed - 1)), data.draw(st.integers(0, 32))
     right = shares[place][number]
     wrong = data.draw(st.sampled_from(WORDLIST).filter(lambda word: word != right) | st.just(f"{right[:3]}qq"))

@@ -7,26 +7,41 @@ wrong words. The first two are the same in all shares of a set. The scheme divid
 who has K-1 shares could rule keys out by it, and 2^224 are left.
 """
 
-import difflib
+from dataclasses import dataclass
 from typing import Any, Final
 
 from shamir_mnemonic import MnemonicError, Share, combine_mnemonics, generate_mnemonics
 from shamir_mnemonic.wordlist import WORDLIST
 
-from holdfast.core.errors import DeniedError, FailedError
+from holdfast.core.errors import DeniedError, FailedError, UsageError
 from holdfast.repository.recovery import entropy_of_key, key_of_entropy
+from holdfast.repository.word_list import WordList
 
 MOST_SHARES: Final = 16
 _WORDS: Final = 33
 _NEARLY: Final = range(29, 38)
-"""As many words between two strokes, or on a line, were meant as one share."""
+"""As many words between two slashes, or on a line, were meant as one share."""
 _MOST_BYTES: Final = 8192
 """Sixteen shares take less than 5 KiB; what is longer than this is none, and not looked at."""
 _EXPONENT: Final = 0
 """Of the work that SLIP-39 puts before a guess: 256 random bits need none. A hostile share could ask for minutes."""
-_TOLD_APART: Final = 4
-_LISTED: Final = frozenset(WORDLIST)
-_BY_BEGINNING: Final = {word[:_TOLD_APART]: word for word in WORDLIST}
+_WORD_LIST: Final = WordList(WORDLIST)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Division:
+    """Any `needed` of `count` shares give a key back: 2 <= needed <= count <= 16. Raises UsageError."""
+
+    needed: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.needed < 2:
+            hint = "one share alone would be the key: leave --shares out for 24 words, or say 2-of-3"
+            raise UsageError(f"{self.needed}-of-{self.count} divides nothing", hint=hint, code="bad-shares")
+        if not self.needed <= self.count <= MOST_SHARES:
+            hint = f"{MOST_SHARES} shares are the most, and not more can be needed than there are"
+            raise UsageError(f"{self.needed}-of-{self.count} cannot be", hint=hint, code="bad-shares")
 
 
 class TooFewSharesError(DeniedError):
@@ -42,13 +57,14 @@ class TooFewSharesError(DeniedError):
         self.missing = missing
 
 
-def shares_of_key(key: str, needed: int, count: int) -> list[str]:
-    """A recovery key divided into `count` shares, of which any `needed` give it back. 2 <= needed <= count <= 16.
+def shares_of_key(key: str, division: Division) -> list[str]:
+    """A recovery key in shares.
 
-    Raises FailedError if they do not: nobody would find out before it is too late.
+    Raises FailedError unless the first and the last that are needed give it back: nobody would find out in time.
     """
-    (shares,) = generate_mnemonics(1, [(needed, count)], entropy_of_key(key), iteration_exponent=_EXPONENT)
-    for chosen in (shares[:needed], shares[-needed:]):
+    groups = [(division.needed, division.count)]
+    (shares,) = generate_mnemonics(1, groups, entropy_of_key(key), iteration_exponent=_EXPONENT)
+    for chosen in (shares[: division.needed], shares[-division.needed :]):
         if key_of_shares("/".join(chosen).encode()) != key.encode():
             raise FailedError("the shares do not give the key back", hint="run again; nothing was changed")
     return list(shares)
@@ -74,10 +90,9 @@ def shares_error(secret: bytes) -> DeniedError | None:
 def _cut(secret: bytes) -> list[list[str]]:
     """The words of each share; nothing if the secret is not meant as shares."""
     text = secret.decode(errors="replace").lower() if len(secret) <= _MOST_BYTES else ""
-    parts = [[_completed(word) for word in part.split()] for part in _parts(text)]
+    parts = [[_WORD_LIST.completed(word) for word in part.split()] for part in _parts(text)]
     words = [word for part in parts for word in part]
-    unknown = sum(word not in _LISTED for word in words)
-    if len(words) < _NEARLY.start or 2 * unknown > len(words):
+    if len(words) < _NEARLY.start or not _WORD_LIST.is_meant(words):
         return []
     if len(words) % _WORDS == 0:
         return _in_shares(words)
@@ -85,7 +100,7 @@ def _cut(secret: bytes) -> list[list[str]]:
 
 
 def _parts(text: str) -> list[str]:
-    """What strokes divide, and lines if each is long enough to be a share. Where words are missing they tell where."""
+    """What slashes divide, and lines if each is long enough to be a share. Where words are missing they tell where."""
     lines = [line for part in text.split("/") for line in part.splitlines() if line.strip()]
     return lines if all(len(line.split()) >= _NEARLY.start for line in lines) else text.split("/")
 
@@ -116,15 +131,13 @@ def _combined(cut: list[list[str]]) -> bytes | None:
 def _share(words: list[str], place: int) -> Any:
     """One share. Raises DeniedError if it is not one of ours.
 
-    No word is repeated to whom else may be looking of what is no share: it may be another secret, typed in its place.
+    What is no share may be another secret, typed by mistake: none of its words is shown.
     """
-    if len(words) not in _NEARLY or 2 * sum(word not in _LISTED for word in words) > len(words):
+    if len(words) not in _NEARLY or not _WORD_LIST.is_meant(words):
         raise _mistyped(f"a share has {_WORDS} words, and share {place} is none")
-    for number, word in enumerate(words, 1):
-        if word not in _LISTED:
-            like = difflib.get_close_matches(word, WORDLIST, 1)
-            meant = f"; {like[0]!r} is" if like else ""
-            raise _mistyped(f"word {number} of share {place}, {word!r}, is not in the list of words{meant}")
+    if unknown := _WORD_LIST.unknown(words):
+        number, meant = words.index(unknown[0]) + 1, _WORD_LIST.correction(unknown[0])
+        raise _mistyped(f"word {number} of share {place}, {unknown[0]!r}, is not in the list of words{meant}")
     if len(words) != _WORDS:
         raise _mistyped(f"a share has {_WORDS} words, and share {place} has {len(words)}")
     try:
@@ -165,9 +178,3 @@ def _different_sets(message: str) -> DeniedError:
 
 def _mistyped(message: str) -> DeniedError:
     return DeniedError(message, hint="compare it with what was written down", code="recovery-shares")
-
-
-def _completed(word: str) -> str:
-    """The word of the list that this is, or the beginning of."""
-    whole = _BY_BEGINNING.get(word[:_TOLD_APART], word)
-    return whole if whole.startswith(word) else word
