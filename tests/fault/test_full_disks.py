@@ -68,3 +68,26 @@ def fill_up(path: Path) -> None:
     with suppress(OSError), path.open("ab", buffering=0) as file:
         while file.write(bytes(MIB)):
             pass
+
+
+def test_packs_that_are_partly_needed_are_rewritten_on_a_disk_without_a_free_byte(tmp_path: Path) -> None:
+    """With the help of the ballast, a pack at a time: what one copy frees is room for the next."""
+    source = random.Random(7)
+    content = bytearray(source.randbytes(48 * MIB))
+    with small_disk(tmp_path / "disk", 400) as place:
+        repository = new_repository(LocalDirectory.create(place / "repository"))
+        points = []
+        for _ in range(3):
+            points.append(back_up_disks(repository, [whole(bytes(content))]).point)
+            for block in source.sample(range(48 * 16), 24 * 16):
+                content[block * 65536 : (block + 1) * 65536] = source.randbytes(65536)
+        last = restored(repository, points[-1])
+        fill_up(place / "of somebody else")
+        purge(reopened(repository), points[0], points[1])
+        fill_up(place / "of somebody else")
+        report = collect(repository)
+        assert not report.warnings
+        assert report.freed_bytes > 40 * MIB
+        assert taken(place / "repository") >= 4
+        assert restored(reopened(repository), points[-1]) == last
+        assert check(repository).ok

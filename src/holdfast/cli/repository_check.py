@@ -1,7 +1,7 @@
 """`holdfast repository check`: prove what is stored."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -95,7 +95,7 @@ def _check(run: Stream, scope: CheckScope, *, mark: bool, source_url: str | None
             return
         run.result(report, _lines(report))
         theirs = read_second_settings(settings, run.common.naming(source_url).options, os.environ, TARGET_SECRET)
-        with open_repository(theirs, run.warn) as source, run.watch(source.storage.url, kind="repository") as progress:
+        with open_repository(theirs, run.warn) as source, run.watch(opened.storage.url, kind="repository") as progress:
             healed = heal_from(source, opened, report, progress)
         warnings = [f"points were healed from {source_url}"] if healed.healed else []
         run.result(healed, _healed_lines(healed), warnings=warnings)
@@ -116,13 +116,25 @@ def _healed_lines(report: "HealReport") -> list[str]:
 
 def _damaged(report: CheckReport, damage: Sequence[Damage]) -> DamagedError:
     findings = "1 finding" if len(damage) == 1 else f"{len(damage)} findings"
-    hint = (
-        "a check with the passphrase says which points this hurts"
-        if report.level == "keyless"
-        else "points that are not named restore exactly; with --mark the next backups of the machines store anew "
-        "what their disks still hold, for the older points too; --heal-from brings it from a copy"
-    )
-    return DamagedError(f"the repository is damaged: {findings}", hint=hint)
+    return DamagedError(f"the repository is damaged: {findings}", hint="; ".join(_remedies(report, damage)))
+
+
+def _remedies(report: CheckReport, damage: Sequence[Damage]) -> Iterator[str]:
+    """What helps against damage of these kinds."""
+    if report.level == "keyless":
+        yield "a check with the passphrase says which points this hurts"
+        return
+    folders = {each.object.partition("/")[0] for each in damage if each.kind != "unlisted"}
+    if folders & {"config", "config.2", "index"} or any(each.kind == "unlisted" for each in damage):
+        yield "`holdfast repository rebuild` makes index and configuration anew"
+    if folders & {"log", "keys"}:
+        yield "bring what is damaged of the log and the keys back from a copy of the repository"
+    if any(each.point is not None for each in damage):
+        yield "points that are not named restore exactly"
+        yield "with --mark the next backups store anew what the disks still hold, for the older points too"
+        yield "--heal-from brings it from a copy"
+    elif "packs" in folders:
+        yield "no point needs what is damaged: `holdfast repository collect` takes it away"
 
 
 def _lines(report: CheckReport) -> list[str]:

@@ -28,6 +28,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: ClassVar[str]
     signed: ClassVar[bool] = False
+    uses_ballast: ClassVar[bool] = False
+    """Whether it is put on a full disk too. What backups put is not, else they would use the ballast up."""
 
 
 class Create(Body, frozen=True, kw_only=True):
@@ -49,6 +51,7 @@ class Commit(Body, frozen=True, kw_only=True):
 class PointDecision(Body, frozen=True, kw_only=True):
     """A decision about points, by their ids."""
 
+    uses_ballast = True
     points: list[str]
 
 
@@ -130,6 +133,7 @@ class Condemn(Body, frozen=True, kw_only=True):
 
     kind = "condemn"
     signed = True
+    uses_ballast = True
     packs: list[str]
 
 
@@ -166,6 +170,7 @@ class Epoch(Body, frozen=True, kw_only=True):
 
     kind = "epoch"
     signed = True
+    uses_ballast = True
     generation: int
     epoch: int
     slots: list[SlotRecord]

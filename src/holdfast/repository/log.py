@@ -194,7 +194,7 @@ class Log:
         """
         number, failures = entry.number, list[HoldfastError]()
         put = partial(self._storage.put, entry_name(number), [blob])
-        if entry.body.signed:  # movers cannot sign, so backups cannot use the ballast up
+        if entry.body.uses_ballast:
             put = partial(with_ballast, self._storage, put)
         while len(failures) < _PUTS:
             try:

@@ -61,7 +61,7 @@ def typing_error(secret: bytes) -> str | None:
 def _words_of(secret: bytes) -> list[str]:
     """In lower case and whole; what is no text, or far too long to be meant, is no words."""
     typed = secret.decode(errors="replace").lower().split() if len(secret) < _MOST_BYTES else []
-    return [_word_list().completed(word) for word in typed]
+    return [_word_list().completed(word) for word in typed if not word.isdecimal()]  # they are shown with numbers
 
 
 @cache

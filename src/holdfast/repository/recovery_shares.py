@@ -7,6 +7,7 @@ wrong words. The first two are the same in all shares of a set. The scheme divid
 who has K-1 shares could rule keys out by it, and 2^224 are left.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ _MOST_BYTES: Final = 8192
 """Sixteen shares take less than 5 KiB; what is longer than this is none, and not looked at."""
 _EXPONENT: Final = 0
 """Of the work that SLIP-39 puts before a guess: 256 random bits need none. A hostile share could ask for minutes."""
+_AS_SHOWN: Final = re.compile(r"\bany [0-9]+ of these .*|\bshare [0-9]+ of [0-9]+\b|\b[0-9]+\b")
+"""What stands around the words where shares are shown: how many there are, which one it is, a number for each word."""
 _WORD_LIST: Final = WordList(WORDLIST)
 
 
@@ -90,6 +93,7 @@ def shares_error(secret: bytes) -> DeniedError | None:
 def _cut(secret: bytes) -> list[list[str]]:
     """The words of each share; nothing if the secret is not meant as shares."""
     text = secret.decode(errors="replace").lower() if len(secret) <= _MOST_BYTES else ""
+    text = _AS_SHOWN.sub(" ", text)
     parts = [[_WORD_LIST.completed(word) for word in part.split()] for part in _parts(text)]
     words = [word for part in parts for word in part]
     if len(words) < _NEARLY.start or not _WORD_LIST.is_meant(words):

@@ -306,6 +306,12 @@ def _read_config(storage: Storage) -> StoredConfig:
             continue
         except (DamagedError, StorageError) as error:
             damage = error
+    if damage is None and any(storage.list("keys/")) and any(storage.list("log/")):
+        raise NotFoundError(
+            f"both copies of the configuration of {storage.url} are lost",
+            hint="`holdfast repository rebuild` makes it anew from the log",
+            code="no-configuration",
+        )
     raise damage or NotFoundError(
         f"there is no repository at {storage.url}",
         hint="check the path; `holdfast repository create` makes one in an empty directory",

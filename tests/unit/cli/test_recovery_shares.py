@@ -4,10 +4,11 @@ import re
 
 import pytest
 
+from holdfast.cli.recovery_kit import in_rows
 from holdfast.cli.recovery_shares import parse_division, share_lines
 from holdfast.core.errors import UsageError
 from holdfast.repository import Division, shares_of_key
-from holdfast.repository.recovery import new_recovery_key
+from holdfast.repository.recovery import as_recovery_key, new_recovery_key
 from holdfast.repository.recovery_shares import key_of_shares
 
 
@@ -50,3 +51,10 @@ def test_shown_shares_say_their_number_and_open_as_they_are_read_out() -> None:
     shares = [" ".join(re.findall(r"\d+ ([a-z]+)", page)) for page in pages]
     assert [len(share.split()) for share in shares] == [33, 33, 33]
     assert key_of_shares("\n".join(shares[1:]).encode()) == key.encode()
+
+
+def test_shares_and_keys_open_as_they_are_shown() -> None:
+    key, division = new_recovery_key(), Division(needed=2, count=3)
+    shown = "\n".join(share_lines(shares_of_key(key, division), division))
+    assert key_of_shares(shown.encode()) == key.encode()
+    assert as_recovery_key("\n".join(in_rows(key)).encode()) == key.encode()

@@ -20,8 +20,8 @@ def packs_and_portions_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("holdfast.repository.packing.PACK_BYTES", 400_000)
     monkeypatch.setattr("holdfast.repository.collect.plan._SMALL_BYTES", 300_000)
     monkeypatch.setattr("holdfast.repository.collect.plan._WORTH_GATHERING", 8)
-    monkeypatch.setattr("holdfast.repository.collect.plan._SMALLEST_PORTION", 100_000)
-    monkeypatch.setattr("holdfast.repository.collect.run._ARRANGED_AT_ONCE", 6_400_000)
+    monkeypatch.setattr("holdfast.repository.collect.run.SMALLEST_PORTION", 100_000)
+    monkeypatch.setattr("holdfast.repository.collect.run._REPLACED_AT_ONCE", 6_400_000)
 
 
 def an_aged_repository(storage: SmallDisk | FaultyStorage) -> tuple[Repository, list[tuple[RestorePoint, bytes]]]:

@@ -11,7 +11,7 @@ import pytest
 from holdfast.core.errors import FullError
 from holdfast.core.point import RestorePoint
 from holdfast.repository import LocalDirectory, Repository, require_trustworthy
-from holdfast.repository.decisions import Hold
+from holdfast.repository.decisions import Forget, Hold, Undelete, Verified
 from holdfast.repository.storage.ballast import with_ballast
 from holdfast.repository.storage.port import StorageError
 from tests.support.collections import collect, forget, purge
@@ -52,9 +52,9 @@ class _Room:
             raise FullError("no space left for the ballast")
         self.parts = 4
 
-    def drop(self) -> bool:
-        there = self.parts > 0
-        self.parts = max(0, self.parts - 1)
+    def drop(self, keep: int = 0) -> bool:
+        there = self.parts * _PART > keep
+        self.parts -= there
         return there
 
 
@@ -83,16 +83,18 @@ def test_a_repository_on_a_disk_without_a_free_byte_is_collected_and_has_its_bal
     assert check(repository).ok
 
 
-def test_each_decision_that_frees_may_use_it_and_holds_may_not() -> None:
+def test_what_people_decide_may_use_it_and_what_backups_and_trials_put_may_not() -> None:
     disk = BallastedDisk()
     repository, [(first, _), _] = two_points(disk)
     disk.fill_up()
-    forget(repository, first)
-    assert disk.room.parts == 3
-    disk.fill_up()
     with pytest.raises(FullError):
-        decide(repository.log, Hold(points=[first.id], hold="reading"))
-    assert disk.room.parts == 3
+        decide(repository.log, Verified(point=first.id, checks=[]))
+    assert disk.room.parts == 4
+    for left, decision in enumerate((Undelete, Hold, Forget), 1):
+        more = {"hold": "audit"} if decision is Hold else {}
+        decide(repository.log, decision(points=[first.id], **more))
+        assert disk.room.parts == 4 - left
+        disk.fill_up()
 
 
 def test_the_storage_is_tried_with_the_help_of_the_ballast_and_no_more_of_it_than_needed() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from holdfast.repository.collect.plan import CollectionPlan, PackUse, plan_collection, portions, smaller_portion
+from holdfast.repository.collect.plan import CollectionPlan, PackUse, plan_collection, portions
 
 MIB = 1 << 20
 
@@ -77,8 +77,6 @@ def test_portions_hold_all_packs_once_and_no_more_than_one_pack_too_many() -> No
     assert [use for portion in cut for use in portion] == packs
     assert [len(portion) for portion in cut] == [3, 3, 3, 1]
     assert list(portions([], MIB)) == []
-    assert smaller_portion(4096 * MIB) == 1024 * MIB
-    assert smaller_portion(64 * MIB) is None
 
 
 def test_what_is_locked_is_neither_rewritten_nor_gathered() -> None:

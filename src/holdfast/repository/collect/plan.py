@@ -15,7 +15,7 @@ _WORTH_GATHERING: Final = 64
 """Small packs, each of which a restore may have to open. What they hold moves once: what is made of them is large."""
 _WORTH_PARTING: Final = 1 / 8
 """Share of a large pack that the newest points read in vain: each restore reads and decompresses it."""
-_SMALLEST_PORTION: Final = 64 * 1024 * 1024
+SMALLEST_PORTION: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,11 +158,6 @@ def portions(uses: Sequence[PackUse], most_bytes: int) -> Iterator[Sequence[Pack
         if size >= most_bytes or end == len(uses):
             yield uses[at:end]
             at, size = end, 0
-
-
-def smaller_portion(size_bytes: int) -> int | None:
-    """What to try where there was no room for a portion of that size; None if it would hardly be worth it."""
-    return size_bytes // 4 if size_bytes // 4 >= _SMALLEST_PORTION else None
 
 
 def _worth_gathering(packs: Iterable[PackUse]) -> Sequence[PackUse]:

@@ -6,6 +6,7 @@ gathered and compressed again. What is copied here is deleted there, so all of i
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -19,12 +20,17 @@ from holdfast.repository.packing import NODE_RECORD_BYTES, Buffers, PackBuilder
 from holdfast.repository.packs import DATA, NODES, Pack, PackType
 from holdfast.repository.records import Records
 from holdfast.repository.state import PackRecord
+from holdfast.repository.storage.ballast import with_ballast
 
 _WINDOW_BYTES: Final = 64 * 1024 * 1024
 """Sealed bytes held in memory to bring records of several packs into another order."""
 
 _PUTS_AT_ONCE: Final = 4
 """At least: while packs are synced and read back from the medium, others are written."""
+
+
+_KEPT_BALLAST: Final = 32 * 1024 * 1024
+"""What of the ballast is for decisions alone. The rest has room for a pack, whose copy makes room for more."""
 
 
 class ReachedRecord(NamedTuple):
@@ -125,7 +131,9 @@ class Rewriting:
 
     def _put(self, filled: PackBuilder) -> None:
         sealed = filled.seal()
-        self._records.storage.put(sealed.pack.object, sealed.parts, verify_share=1.0)
+        storage = self._records.storage
+        put = partial(storage.put, sealed.pack.object, sealed.parts, verify_share=1.0)
+        with_ballast(storage, put, keep=_KEPT_BALLAST)
         self.packs.append(sealed.pack)
         self._buffers.give_back(sealed.buffer)
 

@@ -6,11 +6,12 @@ from typing import Final
 
 from holdfast.core.errors import ConflictError, DamagedError, HoldfastError
 from holdfast.core.progress import Progress
+from holdfast.core.sizes import size_text
 from holdfast.repository.collect.deleting import Deletion, Growth
 from holdfast.repository.collect.disk_order import DiskOrder
 from holdfast.repository.collect.listing import put_index_objects
 from holdfast.repository.collect.locked import Locked
-from holdfast.repository.collect.plan import CollectionPlan, PackUse, portions, smaller_portion
+from holdfast.repository.collect.plan import SMALLEST_PORTION, CollectionPlan, PackUse, portions
 from holdfast.repository.collect.rewriting import ReachedRecord, Rewriting
 from holdfast.repository.collect.survey import Survey
 from holdfast.repository.collect.verdict import NothingLeftError, OvertakenError, Verdict
@@ -25,7 +26,7 @@ from holdfast.repository.storage.port import Storage
 
 _REWRITTEN_AT_ONCE: Final = 16 * 1024 * 1024 * 1024
 """Bytes whose order is in memory at one time, about 2 MiB for each GiB."""
-_ARRANGED_AT_ONCE: Final = 4 * 1024 * 1024 * 1024
+_REPLACED_AT_ONCE: Final = 4 * 1024 * 1024 * 1024
 _PASSES: Final = 8
 """Times to begin anew because another collection was at the same packs, before leaving the field to it."""
 
@@ -111,42 +112,63 @@ class Collector:
         survey = self._survey()
         plan = self._proved_plan(survey)
         self._locked_garbage = {object_of(use.name): use.dead_bytes for use in plan.locked}
-        self._free(survey, plan)
-        if plan.arranged:
+        if self._free(survey, plan) and plan.arranged:
             self._arrange(survey, plan.arranged)
 
-    def _free(self, survey: Survey, plan: CollectionPlan) -> None:
-        """Delete what is not needed, once what of its packs is needed has been copied."""
+    def _free(self, survey: Survey, plan: CollectionPlan) -> bool:
+        """Delete what is not needed, once what of its packs is needed has been copied; whether there was room."""
         verdict = Verdict(survey, [use.name for use in plan.dead], self._locked)
-        if plan.rewritten:
-            order = survey.order(use.name for use in plan.rewritten)
-            for portion in portions(plan.rewritten, _REWRITTEN_AT_ONCE):
-                if not self._rewrite(survey, [use.name for use in portion], order, verdict):
-                    self._warn("there was no room to rewrite packs that are partly needed: run again")
-                    break
+        left = self._rewrite_all(survey, plan.rewritten, verdict)
         self._condemn(verdict)
         self._sweep(survey)
+        left = self._replace(
+            survey, left, smallest=1
+        )  # what is free now is room for some, and what that frees for more
+        if left:
+            needed = size_text(sum(use.live_bytes for use in left))
+            self._warn(f"no room to rewrite {len(left)} packs, of which {needed} are needed: make so much, run again")
+        return not left
+
+    def _rewrite_all(self, survey: Survey, uses: Sequence[PackUse], verdict: Verdict) -> Sequence[PackUse]:
+        """Rewrite packs that are to go together. Returns those that there was no room for."""
+        if not uses:
+            return uses
+        order = survey.order(use.name for use in uses)
+        for portion in portions(uses, _REWRITTEN_AT_ONCE):
+            if not self._rewrite(survey, [use.name for use in portion], order, verdict):
+                break
+            uses = uses[len(portion) :]
+        return uses
 
     def _arrange(self, survey: Survey, uses: Sequence[PackUse]) -> None:
-        """Put packs in order, each portion in place of its packs before the next, so that little room is needed.
+        """Put packs in order. Where there is no room, what is not stays so: no point lacks anything for it."""
+        if left := self._replace(survey, uses, smallest=SMALLEST_PORTION):
+            self._warn(f"there was no room to put {len(left)} packs in order, which would make restores quicker")
 
-        Where there is none, what is not in order stays so: no point lacks anything for it.
+    def _replace(self, survey: Survey, uses: Sequence[PackUse], smallest: int) -> Sequence[PackUse]:
+        """Rewrite packs, each portion in place of its packs before the next, so that little room is needed.
+
+        Where there is none, less at a time, but not less than so many bytes. Returns those that there was no room for.
         """
-        order = survey.order(use.name for use in uses)
-        size: int | None = _ARRANGED_AT_ONCE
-        while uses and size:
+        if not uses:
+            return uses
+        order, size = survey.order(use.name for use in uses), _REPLACED_AT_ONCE
+        while uses:
             portion = next(portions(uses, size))
             names = [use.name for use in portion]
             locked = self._locked.among(names)  # since the plan was made
             verdict = Verdict(survey, [], self._locked)
             if self._rewrite(survey, [name for name in names if name not in locked], order, verdict):
                 uses = uses[len(portion) :]
+                room = True
             else:
-                size = smaller_portion(size)
+                size //= 4
+                room = size >= smallest and len(portion) > 1
             self._condemn(verdict)
             self._sweep(survey)
-        if uses:
-            self._warn(f"there was no room to put {len(uses)} packs in order, which would make restores quicker")
+            if not room:
+                break
+        return uses
 
     def _survey(self) -> Survey:
         """What there is, as of now. Raises DamagedError naming a point that lacks something."""

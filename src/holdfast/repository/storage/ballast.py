@@ -14,14 +14,14 @@ from holdfast.repository.storage.port import Storage
 _Done = TypeVar("_Done")
 
 
-def with_ballast(storage: Storage, action: Callable[[], _Done]) -> _Done:
+def with_ballast(storage: Storage, action: Callable[[], _Done], *, keep: int = 0) -> _Done:
     """What `action` returns. While the storage is full, a part of its ballast goes, and the action is tried anew.
 
-    Raises what the action raises; FullError once nothing is left of the ballast.
+    Raises what the action raises; FullError once no more than `keep` bytes are left of the ballast.
     """
     while True:
         try:
             return action()
         except FullError:
-            if storage.ballast is None or not storage.ballast.drop():
+            if storage.ballast is None or not storage.ballast.drop(keep):
                 raise

@@ -56,16 +56,15 @@ class DirectoryBallast:
                 if sum(_held_bytes(folder, name) for name in _PARTS) < _LEAST_BYTES:
                     raise OSError(errno.ENOSPC, "too little is free")
 
-    def drop(self) -> bool:
+    def drop(self, keep: int = 0) -> bool:
         """See the port."""
         with suppress(OSError), _opened(self._path) as folder:
-            for name in _PARTS:
-                held = _held_bytes(folder, name)
+            held = {name: _held_bytes(folder, name) for name in _PARTS}
+            for name in [name for name in _PARTS if held[name] and sum(held.values()) > keep]:
                 with suppress(OSError):
                     os.unlink(name, dir_fd=folder)
-                    if held:
-                        sync_file_system(folder)
-                        return True
+                    sync_file_system(folder)
+                    return True
         return False
 
 

@@ -11,6 +11,10 @@ from holdfast.repository.storage.port import ObjectMissingError, StorageError
 
 FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What says that there is no room."""
+_MAKE_ROOM: Final = (
+    "free space or enlarge the file system, run again; what purged points and failed backups left, "
+    "`holdfast repository collect` frees"
+)
 
 
 @contextmanager
@@ -27,7 +31,7 @@ def _translate(error: OSError, path: Path) -> HoldfastError:
     if error.errno in {errno.ENOENT, errno.ENOTDIR}:
         return ObjectMissingError(f"{path} does not exist", code="object-missing")
     if error.errno in FULL:
-        return FullError(f"no space left for {path}: {reason}", hint="free space or enlarge the file system, run again")
+        return FullError(f"no space left for {path}: {reason}", hint=_MAKE_ROOM)
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return DeniedError(f"{path}: {reason}", hint="run as a user who may read and write the repository")
     return StorageError(f"{path}: {reason}", hint="check the disk and the kernel's log, then run again")

@@ -114,8 +114,8 @@ class Ballast(Protocol):
         Raises FullError if it would be too little to be of use, DeniedError, StorageError.
         """
 
-    def drop(self) -> bool:
-        """Let a part of it go; False if there is nothing to let go of. Never raises."""
+    def drop(self, keep: int = 0) -> bool:
+        """Let a part of it go; False if no more than `keep` bytes are left. Never raises."""
 
 
 class Storage(Protocol):
