@@ -306,7 +306,7 @@ def _read_config(storage: Storage) -> StoredConfig:
             continue
         except (DamagedError, StorageError) as error:
             damage = error
-    if damage is None and any(storage.list("keys/")) and any(storage.list("log/")):
+    if damage is None and any(storage.list("packs/")):  # before a creation has come to an end, there are none
         raise NotFoundError(
             f"both copies of the configuration of {storage.url} are lost",
             hint="`holdfast repository rebuild` makes it anew from the log",
