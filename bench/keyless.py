@@ -7,7 +7,7 @@ from statistics import median
 from typing import Final
 
 from bench.figures import Figure, Pair, measures
-from bench.measure import RunError, interleave, pipeline, run, warm
+from bench.measure import RunError, interleave, pipeline, run, warm_tree
 from bench.ours import Holdfast
 from bench.site import Site
 
@@ -23,9 +23,7 @@ def keyless_check(site: Site) -> Iterator[tuple[str, Figure]]:
     holdfast.back_up(image)
     image.unlink()
     packs = Path(holdfast.repository) / "packs"
-    for path in packs.rglob("*"):
-        if path.is_file():
-            warm(path)
+    warm_tree(packs)
     hashing = pipeline(
         ("find", packs, "-type", "f", "-print0"), ("xargs", "-0", "b3sum", "--num-threads", "1"), target=packs
     )

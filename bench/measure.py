@@ -114,6 +114,13 @@ def warm(path: Path) -> None:
             pass
 
 
+def warm_tree(directory: Path) -> None:
+    """Bring all files below a directory into the page cache."""
+    for path in directory.rglob("*"):
+        if path.is_file():
+            warm(path)
+
+
 def say(text: str) -> None:
     print(text, flush=True)
 

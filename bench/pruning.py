@@ -11,7 +11,7 @@ from statistics import median
 from bench.figures import Figure, Pair, measures
 from bench.lent import write_and_keep
 from bench.linked import linked_copy
-from bench.measure import Timing, WrongBytesError, say, size_of_tree, warm
+from bench.measure import Timing, WrongBytesError, say, size_of_tree, warm_tree
 from bench.ours import Holdfast
 from bench.peers import Borg, Pruner, Restic, borg_1_4
 from bench.site import Site
@@ -88,7 +88,7 @@ class _Ours:
         self._holdfast.purge(self._points[::2])
         packs = self._home / "repository/packs"
         before = size_of_tree(packs)
-        _warm(packs)
+        warm_tree(packs)  # what was built meanwhile may have driven it out
         rounded = _round(self._empty.unlock(), [self._holdfast.collect()])
         freed = before - size_of_tree(packs)
         self._require_newest()
@@ -124,18 +124,11 @@ class _Peer:
         linked_copy(self.kept, peer.home)
         needed, before = peer.needed_bytes(), peer.stored_bytes()
         unlocked = peer.unlock()
-        _warm(peer.home)
+        warm_tree(peer.home)
         timings = [peer.forget(self._states[::2]), peer.free()]
         freed, died = before - peer.stored_bytes(), needed - peer.needed_bytes()
         shutil.rmtree(peer.home)
         return _round(unlocked, timings)(freed / died)
-
-
-def _warm(directory: Path) -> None:
-    """What was built meanwhile may have driven it out of the page cache."""
-    for path in directory.rglob("*"):
-        if path.is_file():
-            warm(path)
 
 
 def _round(unlocked: Timing, timings: Sequence[Timing]) -> Callable[[float], _Round]:

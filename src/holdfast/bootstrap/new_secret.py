@@ -1,6 +1,5 @@
 """Secrets that are to open a repository from now on: chosen by people, or made here."""
 
-import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from typing import BinaryIO, Final
 
 from holdfast.bootstrap.passphrase import FromKeyFile, PassphraseSource, obtain_passphrase, read_key_file
 from holdfast.core.errors import DeniedError, FullError, HoldfastError, RefusedError
+from holdfast.platforms.errors import is_full
 from holdfast.platforms.files.publishing import sync_directory
 from holdfast.repository import RANDOM_SECRET, KdfCost, Secret, new_recovery_key
 
@@ -63,6 +63,6 @@ def private_file(path: Path) -> Iterator[BinaryIO]:
 def _translated(path: Path, error: OSError) -> HoldfastError:
     if isinstance(error, FileExistsError):
         return RefusedError(f"{path} exists", hint="give another name, or move it away", code="file-exists")
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if is_full(error):
         return FullError(f"no space left for {path}", hint="make room or choose another place")
     return DeniedError(f"cannot write {path}: {error.strerror}", hint="choose a place you may write to", code="no-file")

@@ -248,17 +248,19 @@ def recovery(context: click.Context, label: str, kit: Path | None, shares: str |
 def _add_with_kit(common: Common, label: str, kit: Path) -> int:
     """Add a recovery key whose words stand nowhere but in a new file. Returns its number."""
     secret = new_recovery_secret()
-    with private_file(kit) as page, open_repository(common.repository(), common.warn) as repository:
-        slot = repository.keyring.add(secret, label)
+    slot: SlotRecord | None = None
+    with open_repository(common.repository(), common.warn) as repository:
         try:
-            page.write(kit_page(repository, slot, secret.content.decode()).encode())
-            page.flush()
-            os.fsync(page.fileno())
-        except (OSError, HoldfastError) as error:
-            message = f"key {slot.number} was added, but its words could not be written to {kit}: {error}"
+            with private_file(kit) as page:
+                slot = repository.keyring.add(secret, label)
+                page.write(kit_page(repository, slot, secret.content.decode()).encode())
+        except HoldfastError as error:
+            if slot is None:
+                raise
+            message = f"key {slot.number} was added, but its words could not be written to {kit}: {error.message}"
             hint = f"nobody has them: `holdfast repository keys remove {slot.number}`, then run again"
             raise FailedError(message, hint=hint, code="kit-not-written") from error
-    return slot.number
+        return slot.number
 
 
 def _show_recovery(common: Common, shown: RecoveryShown, *lines: str) -> None:

@@ -26,6 +26,7 @@ from holdfast.repository.config import NAMES
 from holdfast.repository.known_locks import KnownLocks, end_of_period
 from holdfast.repository.log import Log
 from holdfast.repository.log_entry import entry_name
+from holdfast.repository.packs import object_of
 from holdfast.repository.records import BlockMissingError, Records
 from holdfast.repository.reliance import Reliance
 from holdfast.repository.storage.port import ObjectLock, ObjectMissingError, Storage
@@ -101,7 +102,7 @@ class Locking:
     def secure(self, packs: Iterable[str], until: datetime) -> None:
         """Lock these packs, by name, and what it takes to find and open anything: configuration, key slots, the log."""
         slots = [stored.name for stored in self._storage.list("keys/")]
-        self._secure([*(f"packs/{pack[:2]}/{pack}" for pack in packs), *NAMES, *slots], until)
+        self._secure([*map(object_of, packs), *NAMES, *slots], until)
         self.secure_log(until)
 
     def secure_log(self, until: datetime) -> None:

@@ -20,12 +20,7 @@ from blake3 import blake3
 
 from holdfast.core.errors import ConflictError, DamagedError, FailedError, HoldfastError
 from holdfast.repository import framing
-from holdfast.repository.decisions import (
-    Body,
-    Create,
-    Entry,
-    Epoch,
-)
+from holdfast.repository.decisions import Body, Create, Entry, Epoch
 from holdfast.repository.framing import ENTRY
 from holdfast.repository.keys import Keys
 from holdfast.repository.keyset import KeySet, enter_epoch

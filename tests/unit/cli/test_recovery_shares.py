@@ -57,4 +57,5 @@ def test_shares_and_keys_open_as_they_are_shown() -> None:
     key, division = new_recovery_key(), Division(needed=2, count=3)
     shown = "\n".join(share_lines(shares_of_key(key, division), division))
     assert key_of_shares(shown.encode()) == key.encode()
+    assert key_of_shares(shown.replace("\n", " ").encode()) == key.encode()
     assert as_recovery_key("\n".join(in_rows(key)).encode()) == key.encode()

@@ -28,7 +28,6 @@ _WINDOW_BYTES: Final = 64 * 1024 * 1024
 _PUTS_AT_ONCE: Final = 4
 """At least: while packs are synced and read back from the medium, others are written."""
 
-
 _KEPT_BALLAST: Final = 32 * 1024 * 1024
 """What of the ballast is for decisions alone. The rest has room for a pack, whose copy makes room for more."""
 

@@ -121,9 +121,8 @@ class Collector:
         left = self._rewrite_all(survey, plan.rewritten, verdict)
         self._condemn(verdict)
         self._sweep(survey)
-        left = self._replace(
-            survey, left, smallest=1
-        )  # what is free now is room for some, and what that frees for more
+        if left:  # what is free now is room for some of it, and what that frees for more
+            left = self._replace(survey, left, smallest=1)
         if left:
             needed = size_text(sum(use.live_bytes for use in left))
             self._warn(f"no room to rewrite {len(left)} packs, of which {needed} are needed: make so much, run again")
@@ -150,24 +149,18 @@ class Collector:
 
         Where there is none, less at a time, but not less than so many bytes. Returns those that there was no room for.
         """
-        if not uses:
-            return uses
         order, size = survey.order(use.name for use in uses), _REPLACED_AT_ONCE
-        while uses:
+        while uses and size >= smallest:
             portion = next(portions(uses, size))
             names = [use.name for use in portion]
             locked = self._locked.among(names)  # since the plan was made
             verdict = Verdict(survey, [], self._locked)
             if self._rewrite(survey, [name for name in names if name not in locked], order, verdict):
                 uses = uses[len(portion) :]
-                room = True
             else:
-                size //= 4
-                room = size >= smallest and len(portion) > 1
+                size = size // 4 if len(portion) > 1 else 0
             self._condemn(verdict)
             self._sweep(survey)
-            if not room:
-                break
         return uses
 
     def _survey(self) -> Survey:

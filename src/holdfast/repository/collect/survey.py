@@ -18,7 +18,7 @@ from holdfast.repository.collect.rewriting import ReachedRecord
 from holdfast.repository.config import Cut
 from holdfast.repository.index_objects import Listing, decode_index_object
 from holdfast.repository.keys import Keys
-from holdfast.repository.packs import DATA, Pack, pack_name
+from holdfast.repository.packs import DATA, Pack, object_of, pack_name
 from holdfast.repository.records import Records, pack_from_storage
 from holdfast.repository.state import PackRecord, Standing, State
 from holdfast.repository.storage.port import ObjectMissingError, Storage, StorageError, Stored
@@ -218,7 +218,7 @@ class Survey:
 
     def _look_into(self, names: Collection[str]) -> None:
         for name in (self.stored.keys() & set(names)) - self.numbers.keys():
-            stored = Stored(f"packs/{name[:2]}/{name}", self.stored[name])
+            stored = Stored(object_of(name), self.stored[name])
             with suppress(HoldfastError):
                 self.records.index.add([pack_from_storage(self._storage, self._keys, stored)])
         self._number_packs()
