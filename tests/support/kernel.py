@@ -1,6 +1,6 @@
 """The operating system under a local directory: watched, made to fail, and replayed up to a power cut.
 
-`Kernel` stands in for the `os` module of the module under test; everything is really done, in order, and noted.
+`Kernel` stands in for the `os` module of the modules under test; everything is really done, in order, and noted.
 `surviving` says what a disk can hold after the power went at any step of that trace: what was synced for certain, what
 was not with or without luck.
 """
@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 import pytest
 
-from holdfast.repository.storage import local
+from holdfast.repository.storage import local, medium
 
 Kind = Literal["mkdir", "create", "write", "sync", "link", "unlink", "close", "note"]
 Fate = Literal["lost", "torn", "kept"]
@@ -35,7 +35,7 @@ Hook = Callable[[Path], None]
 
 
 class Kernel:
-    """What `os` is to the module under test."""
+    """What `os` is to the modules under test."""
 
     def __init__(self) -> None:
         self.trace: list[Event] = []
@@ -67,9 +67,12 @@ class Kernel:
         self._note("write", path, data=content[:count])
         return count
 
-    def pread(self, descriptor: int, length: int, offset: int) -> bytes:
-        self._ask("pread", self._paths[descriptor])
-        return os.pread(descriptor, length if self.longest_read is None else min(length, self.longest_read), offset)
+    def preadv(self, descriptor: int, buffers: Sequence[memoryview], offset: int) -> int:
+        self._ask("preadv", self._paths[descriptor])
+        if self.longest_read is None:
+            return os.preadv(descriptor, buffers, offset)
+        (buffer,) = buffers
+        return os.preadv(descriptor, [buffer[: self.longest_read]], offset)
 
     def fsync(self, descriptor: int) -> None:
         path = self._paths[descriptor]
@@ -122,6 +125,7 @@ def watched() -> Iterator[Kernel]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local, "os", kernel)
+        patch.setattr(medium, "os", kernel)
         patch.setattr(Path, "mkdir", mkdir)
         patch.setattr(Path, "unlink", unlink)
         yield kernel

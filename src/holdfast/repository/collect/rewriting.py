@@ -57,14 +57,14 @@ class Rewriting:
     it, and nothing of it may be relied on.
     """
 
-    def __init__(self, records: Records, *, base: int, record_bytes: int) -> None:
+    def __init__(self, records: Records, buffers: Buffers, *, base: int, record_bytes: int) -> None:
         self.packs: list[Pack] = []
         self.damaged = set[PackRecord]()
         self.is_full = False
         self.stored_bytes = 0
         self._records = records
         self._base = base
-        self._buffers = Buffers()
+        self._buffers = buffers
         self._puts = Behind(self._put, max(_PUTS_AT_ONCE, records.storage.puts_at_once))
         self._fillings = {
             DATA: _Filling(records.keys, DATA, record_bytes, self._buffers, self._puts.hand_over),

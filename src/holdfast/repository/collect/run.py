@@ -19,6 +19,7 @@ from holdfast.repository.config import Config, require_collectable
 from holdfast.repository.decisions import Condemn
 from holdfast.repository.keys import Keys
 from holdfast.repository.log import Log
+from holdfast.repository.packing import Buffers
 from holdfast.repository.packs import object_of
 from holdfast.repository.records import BlockMissingError
 from holdfast.repository.state import State
@@ -58,6 +59,7 @@ class Collector:
         self._log = log
         self._progress = progress
         self._warnings: list[str] = []
+        self._buffers = Buffers()
         self._locked = Locked(storage)
         self._locked_garbage: dict[str, int] = {}
         self._growth = Growth()
@@ -239,7 +241,9 @@ class Collector:
 
     def _copy(self, survey: Survey, *groups: list[ReachedRecord]) -> Rewriting:
         total = sum(record.sealed_bytes for group in groups for record in group)
-        rewriting = Rewriting(survey.records, base=survey.state.number, record_bytes=self._config.record_bytes)
+        rewriting = Rewriting(
+            survey.records, self._buffers, base=survey.state.number, record_bytes=self._config.record_bytes
+        )
         rewriting.copy(groups, lambda done: self._progress.advance(done, total))
         self._growth.add(rewriting.stored_bytes)
         self._rewritten_bytes += rewriting.stored_bytes

@@ -23,6 +23,7 @@ from holdfast.core.errors import NotFoundError
 from holdfast.core.pieces import MOST_AT_ONCE, behind
 from holdfast.repository.storage.directory_ballast import DirectoryBallast
 from holdfast.repository.storage.file_errors import FULL, errors_naming
+from holdfast.repository.storage.medium import MOST_BYTES, Medium
 from holdfast.repository.storage.occupied import occupied
 from holdfast.repository.storage.port import (
     MAXIMUM_OBJECT_BYTES,
@@ -35,6 +36,7 @@ from holdfast.repository.storage.port import (
 _DRAFTS = "tmp"
 _BALLAST = "ballast"
 _PROBE_BYTES = 128 * 1024
+_LARGE_BYTES = 1024 * 1024
 
 
 class LocalDirectory:
@@ -201,16 +203,20 @@ class _Draft:
         os.fsync(self.descriptor)
 
     def read_back(self, parts: Sequence[Bytes], share: float) -> None:
-        """Compare a random share with memory, from the medium: synced pages are dropped from the cache first."""
-        at = 0
-        for part in parts:
-            view = memoryview(part).cast("B")
-            for start in _probes(len(view), share):
-                expected = view[start : start + _PROBE_BYTES]
-                os.posix_fadvise(self.descriptor, at + start, len(expected), os.POSIX_FADV_DONTNEED)
-                if _read(self.descriptor, len(expected), at + start) != bytes(expected):  # views compare item by item
-                    raise OSError(errno.EIO, "what was read back differs from what was written", str(self.path))
-            at += len(view)
+        """Compare a random share with memory, from the medium."""
+        if share >= 1 and sum(map(len, parts)) >= _LARGE_BYTES:
+            # It was moved by a collection, and is not read soon: what is should not have to leave the cache for it.
+            os.posix_fadvise(self.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        with Medium(self.path) as medium:
+            at = 0
+            for part in parts:
+                view = memoryview(part).cast("B")
+                for probe in _probes(len(view), share):
+                    expected = view[probe]
+                    found = medium.read(at + probe.start, len(expected))
+                    if bytes(found) != bytes(expected):  # views compare item by item
+                        raise OSError(errno.EIO, "what was read back differs from what was written", str(self.path))
+                at += len(view)
 
     def publish(self, final: Path, parts: Sequence[Bytes]) -> None:
         """Give it its name. If the name is taken by the same bytes, an earlier try of ours had succeeded."""
@@ -223,19 +229,12 @@ class _Draft:
         _sync(final.parent)
 
 
-def _probes(length: int, share: float) -> Iterator[int]:
-    """Start offsets of the probes of a part: all of them, or a random choice that makes up the share."""
-    starts = range(0, length, _PROBE_BYTES)
-    count = min(len(starts), -(-int(length * share) // _PROBE_BYTES))
-    return iter(random.sample(starts, count))
-
-
-def _read(descriptor: int, length: int, offset: int) -> bytes:
-    """Bytes of an open file, however short the kernel's reads are; fewer only at its end."""
-    content = b""
-    while len(content) < length and (piece := os.pread(descriptor, length - len(content), offset + len(content))):
-        content += piece
-    return content
+def _probes(length: int, share: float) -> Iterator[slice]:
+    """The probes of a part, ascending: all of it, or a random choice that makes up the share."""
+    size = MOST_BYTES if share >= 1 else _PROBE_BYTES
+    starts = range(0, length, size)
+    count = min(len(starts), -(-int(length * share) // size))
+    return (slice(start, start + size) for start in sorted(random.sample(starts, count)))
 
 
 def _sweep(folder: Path) -> None:
