@@ -60,6 +60,16 @@ def test_a_keyless_check_needs_no_passphrase_and_finds_a_flipped_bit(site: Site)
     assert {each["machine"] for each in report["damage"]} == {"a"}, "with the passphrase it says whom it hurts"
 
 
+def test_a_wrong_passphrase_does_not_stop_a_check_that_needs_none(site: Site) -> None:
+    wrong = {"HOLDFAST_PASSPHRASE": "wrong"}
+    done = site.run("repository", "check", "--level", "keyless", "--json", **wrong)
+    (report,) = done.end["results"]
+    assert (done.status, report["ok"]) == (3, True)
+    assert any("does not open" in event.get("message", "") for event in done.events)
+    assert site.run("repository", "check", "--level", "keyless", "--mark", **wrong).status == 5
+    assert site.run("repository", "check", "--level", "structure", **wrong).status == 5
+
+
 def test_marked_damage_is_healed_by_the_next_backup(site: Site) -> None:
     flip(largest_pack(site))
     assert site.run("repository", "check", "--mark").status == 1

@@ -46,6 +46,22 @@ def test_a_terminal_is_asked_and_no_means_no(site: Site) -> None:
     assert len(done(site.run("point", "list", "--json")).value) == 2
 
 
+def test_a_dry_run_of_a_deletion_names_the_points_and_changes_nothing(site: Site) -> None:
+    before = done(site.run("point", "list", "--json")).value
+    shown = done(site.run("point", "delete", "web01@latest", "--dry-run"))
+    assert before[-1]["id"] in shown.out
+    for how in ((), ("--purge",)):
+        told = done(site.run("point", "delete", "web01@latest", *how, "--dry-run", "--json")).value
+        assert told == before[-1:]
+    assert done(site.run("point", "list", "--json")).value == before
+    done(site.run("point", "pin", "web01@latest"))
+    for how in ((), ("--purge",)):
+        refused = site.run("point", "delete", "web01@latest", *how, "--dry-run")
+        assert (refused.status, "pinned" in refused.err) == (6, True)
+    done(site.run("point", "hold", "web01@latest-1"))
+    assert site.run("point", "delete", "web01@latest-1", "--purge", "--dry-run").status == 6
+
+
 def test_a_repository_that_was_rolled_back_over_a_decision_is_noticed(site: Site) -> None:
     done(site.run("point", "delete", "web01@latest", "--yes"))
     assert not done(site.run("point", "list")).err

@@ -181,7 +181,8 @@ def _find_bandwidth(options: Options, environment: Mapping[str, str]) -> Bandwid
     said, source = options.limit_rate, "--limit-rate"
     if said is None:
         said, source = environment.get(BANDWIDTH), BANDWIDTH
-    return parse_bandwidth(said, source) if said else UNLIMITED
+        said = said or None  # a variable that is set to nothing is not set
+    return UNLIMITED if said is None else parse_bandwidth(said, source)
 
 
 def _cache_directory(environment: Mapping[str, str]) -> Path:

@@ -67,10 +67,13 @@ class Common:
         """Settings of an existing repository; asks for its passphrase if nothing else gives it."""
         return read_repository_settings(self.options, os.environ, ask=_ask_once if sys.stdin.isatty() else None)
 
-    def storage(self) -> StorageSettings | None:
-        """Settings for a look without a key; None if a passphrase is given."""
-        if is_passphrase_given(self.options, os.environ):
-            return None
+    @property
+    def gives_passphrase(self) -> bool:
+        """Whether a passphrase is given, right or wrong."""
+        return is_passphrase_given(self.options, os.environ)
+
+    def storage(self) -> StorageSettings:
+        """Settings for a look without a key."""
         return read_storage_settings(self.options, os.environ)
 
     def new_repository(self, url: str | None) -> RepositorySettings:

@@ -23,15 +23,18 @@ _POINTS = click.argument("references", metavar="POINT...", nargs=-1, required=Tr
 
 @click.command(
     cls=Command,
-    examples="holdfast point delete web01@latest-3\nholdfast point delete 3f2a9c 77b01e --yes\n"
-    "holdfast point delete 3f2a9c --purge",
+    examples="holdfast point delete web01@latest-3 --dry-run\nholdfast point delete web01@latest-3\n"
+    "holdfast point delete 3f2a9c 77b01e --yes\nholdfast point delete 3f2a9c --purge",
 )
 @_POINTS
 @click.option("--reason", default="", metavar="TEXT", help="Why, for those who ask later.")
 @click.option("--purge", is_flag=True, help="Delete for good, at once, instead of moving to the trash.")
+@click.option("--dry-run", is_flag=True, help="Show which points these are, or why they stay, and change nothing.")
 @YES
 @click.pass_context
-def delete(context: click.Context, references: Sequence[str], reason: str, *, purge: bool, yes: bool) -> None:
+def delete(
+    context: click.Context, references: Sequence[str], reason: str, *, purge: bool, dry_run: bool, yes: bool
+) -> None:
     """Move points to the trash.
 
     There they keep all they need, and `undelete` brings them back, until `repository purge` deletes them for good, by
@@ -40,13 +43,19 @@ def delete(context: click.Context, references: Sequence[str], reason: str, *, pu
     common = Common.of(context)
     wanted = [parse_reference(text) for text in references]
     with open_repository(common.repository(), common.warn) as repository:
-        repository.log.signer.require()
         points = choose_points(repository, wanted)
+        remain = [point for point in points if point.state != "trash"] if purge else points
+        if dry_run:
+            decide.require_deletable(repository, _ids(remain))
+            decide.require_purgeable(repository, _ids(point for point in points if point not in remain))
+            shapes = [_shape(repository, point) for point in points]
+            _show(common, points, shapes, "would be purged" if purge else "would go to the trash")
+            return
+        repository.log.signer.require()
         count = "1 point" if len(points) == 1 else f"{len(points)} points"
         confirm(f"delete {count} for good" if purge else f"move {count} to the trash", yes=yes)
-        live = [point.id for point in points if point.state != "trash"]
-        if live or not purge:
-            decide.delete_points(repository, live if purge else _ids(points), reason)
+        if remain:
+            decide.delete_points(repository, _ids(remain), reason)
         if purge:
             shapes = [{**_shape(repository, point), "state": "purged"} for point in points]
             decide.purge_points(repository, _ids(points))

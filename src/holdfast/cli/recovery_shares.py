@@ -17,9 +17,10 @@ def parse_division(value: str) -> Division:
     return Division(needed=int(match[1]), count=int(match[2]))
 
 
-def share_lines(shares: list[str], division: Division) -> list[str]:
-    """The lines for a terminal: each share with its number, to be copied onto a paper of its own."""
+def share_lines(shares: list[str], division: Division, repository_id: str) -> list[str]:
+    """The lines for a terminal: each share with its number, to be copied onto a paper of its own with what is above."""
     lines = [f"Any {division.needed} of these {division.count} shares open the repository, fewer are of no use."]
     for number, share in enumerate(shares, 1):
-        lines += ["", f"Share {number} of {division.count}", *in_rows(share)]
+        lines += ["", f"Share {number} of {division.count}, {division.needed} open repository {repository_id}"]
+        lines += in_rows(share)
     return lines

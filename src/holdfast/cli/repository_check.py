@@ -11,7 +11,7 @@ from holdfast.bootstrap.wiring import check_journal, check_without_key, open_rep
 from holdfast.cli.common import Common
 from holdfast.cli.output import table_lines
 from holdfast.cli.stream import Stream, StreamCommand, stream
-from holdfast.core.errors import DamagedError
+from holdfast.core.errors import DamagedError, DeniedError
 from holdfast.core.sizes import size_text
 from holdfast.repository import CheckReport, CheckScope, Damage
 
@@ -69,15 +69,26 @@ def check(context: click.Context, /, source_url: str | None, **said: Any) -> int
     if none is set, it is the same.
     """
     scope = CheckScope(level=said["level"], share=said["share"] / 100, resume=said["resume"])
+    needs_key = scope.level != "keyless" or said["mark"] or source_url is not None
     with stream(Common.of(context)) as run:
-        bare = run.common.storage() if scope.level == "keyless" and not (said["mark"] or source_url) else None
-        if bare is None:
+        if not needs_key and not run.common.gives_passphrase:
+            _check_without_key(run, scope)
+            return run.exit_status
+        try:
             _check(run, scope, mark=said["mark"], source_url=source_url)
-        else:
-            with run.watch(bare.url, kind="repository") as progress:
-                report = check_without_key(bare, scope, progress)
-            _tell(run, report)
+        except DeniedError as error:
+            if needs_key or error.code != "wrong-passphrase":
+                raise
+            run.warn(f"{error.message}: it is checked without it")
+            _check_without_key(run, scope)
     return run.exit_status
+
+
+def _check_without_key(run: Stream, scope: CheckScope) -> None:
+    settings = run.common.storage()
+    with run.watch(settings.url, kind="repository") as progress:
+        report = check_without_key(settings, scope, progress)
+    _tell(run, report)
 
 
 def _check(run: Stream, scope: CheckScope, *, mark: bool, source_url: str | None) -> None:

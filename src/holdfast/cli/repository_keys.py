@@ -238,11 +238,12 @@ def recovery(context: click.Context, label: str, kit: Path | None, shares: str |
     words = secret.content.decode()
     divided = None if division is None else shares_of_key(words, division)
     with open_repository(common.repository(), common.warn) as repository:
-        number = repository.keyring.add(secret, label).number
+        number, repository_id = repository.keyring.add(secret, label).number, repository.id
     if division is None or divided is None:
         _show_recovery(common, RecoveryShown(number=number, recovery_key=words), *in_rows(words))
     else:
-        _show_recovery(common, RecoveryShown(number=number, shares=divided), *share_lines(divided, division))
+        lines = share_lines(divided, division, repository_id)
+        _show_recovery(common, RecoveryShown(number=number, shares=divided), *lines)
 
 
 def _add_with_kit(common: Common, label: str, kit: Path) -> int:

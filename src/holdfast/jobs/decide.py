@@ -29,6 +29,16 @@ def delete_points(repository: Repository, points: Sequence[str], reason: str = "
     _decide(repository, Forget(points=list(points), reason=reason), Standing.why_not_forgotten)
 
 
+def require_deletable(repository: Repository, points: Sequence[str]) -> None:
+    """Raises RefusedError if `delete_points` would, as things stand."""
+    _allowed(repository.state(), repository.log.clock(), points, Standing.why_not_forgotten)
+
+
+def require_purgeable(repository: Repository, points: Sequence[str]) -> None:
+    """Raises RefusedError if `purge_points` would, as things stand."""
+    _allowed(repository.state(), repository.log.clock(), points, Standing.why_not_purged)
+
+
 def undelete_points(repository: Repository, points: Sequence[str]) -> None:
     """Bring points back from the trash."""
     _decide(repository, Undelete(points=list(points)), _why_not_undeleted)

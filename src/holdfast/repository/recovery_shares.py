@@ -28,9 +28,9 @@ _EXPONENT: Final = 0
 """Of the work that SLIP-39 puts before a guess: 256 random bits need none. A hostile share could ask for minutes."""
 _AS_SHOWN: Final = re.compile(
     r"\bany [0-9]+ of these [0-9]+ shares open the repository, fewer are of no use\."
-    r"|\bshare [0-9]+ of [0-9]+\b|\b[0-9]+\b"
+    r"|\bshare [0-9]+ of [0-9]+(?:, [0-9]+ open repository [0-9a-f]+)?\b|\b[0-9]+\b"
 )
-"""What stands around the words where shares are shown: how many there are, which one it is, a number for each word."""
+"""What stands around the words where shares are shown: how many there are, which one it is of what, word numbers."""
 _WORD_LIST: Final = WordList(WORDLIST)
 
 

@@ -196,7 +196,11 @@ def test_a_bandwidth_is_bytes_a_second_with_a_unit(said: str, rate: int) -> None
     assert not read_storage_settings(Options(repository="/r", limit_rate="unlimited"), variables).bandwidth.limits
 
 
-@pytest.mark.parametrize("said", ["fast", "0", "-1", "10 apples"])
+@pytest.mark.parametrize("said", ["fast", "0", "-1", "10 apples", "", " "])
 def test_what_is_no_bandwidth_is_refused(said: str) -> None:
     with pytest.raises(UsageError, match="no bandwidth"):
         read_storage_settings(Options(repository="/r", limit_rate=said), {})
+
+
+def test_a_variable_that_is_set_to_nothing_limits_nothing() -> None:
+    assert not read_storage_settings(Options(repository="/r"), {"HOLDFAST_BANDWIDTH": ""}).bandwidth.limits
