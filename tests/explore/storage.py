@@ -80,6 +80,7 @@ class SharedStorage:
     """One actor's way to the shelf: the storage port, a turn for every call."""
 
     puts_at_once = 1
+    reads_at_once = 1
     object_lock = None
     ballast = None
 

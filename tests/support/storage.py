@@ -81,6 +81,7 @@ class FaultyStorage:
         self.inner = inner
         self.url = inner.url
         self.puts_at_once = inner.puts_at_once
+        self.reads_at_once = inner.reads_at_once
         self.object_lock = inner.object_lock
         self.ballast = inner.ballast
         self.puts: list[str] = []
@@ -234,6 +235,7 @@ class RecordingStorage:
         self.inner = inner
         self.url = inner.url
         self.puts_at_once = inner.puts_at_once
+        self.reads_at_once = inner.reads_at_once
         self.object_lock = inner.object_lock
         self.ballast = inner.ballast
         self.operations: list[Operation] = []

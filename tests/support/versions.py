@@ -50,6 +50,7 @@ class VersionedStorage:
     """The storage port over a shelf."""
 
     puts_at_once = 1
+    reads_at_once = 1
     ballast = None
     url = "memory:"
 

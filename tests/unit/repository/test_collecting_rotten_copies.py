@@ -21,6 +21,12 @@ from tests.support.repositories import SMALL_CUT, back_up_disks, new_repository,
 CONTENT = random.Random(1).randbytes(8 * SMALL_CUT.region_bytes)
 
 
+@pytest.fixture(autouse=True, params=[1, 4], ids=["near", "distant"])
+def distance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a collection waits for each read, or reads ahead."""
+    monkeypatch.setattr(MemoryStorage, "reads_at_once", request.param)
+
+
 class Ordered(MemoryStorage):
     """Lists index objects in an order that a test names."""
 

@@ -1,12 +1,14 @@
-"""Reading much of one pack in few large reads, in its own order."""
+"""Reading much of many packs in few large reads, in the order of each."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.core.errors import HoldfastError
+from holdfast.repository.collect.at_once import ahead
 from holdfast.repository.packs import Pack
 from holdfast.repository.records import Records
 from holdfast.repository.storage.port import Storage
@@ -19,6 +21,7 @@ _NOTHING: Final = memoryview(b"")
 class SealedRecord(NamedTuple):
     """A record as it lies in its pack; no bytes if they cannot be read."""
 
+    pack: Pack
     number: int
     sealed: memoryview
 
@@ -26,36 +29,65 @@ class SealedRecord(NamedTuple):
 class PlainSegment(NamedTuple):
     """A segment, not proved yet; no bytes if its record is damaged. Good until the next one is asked for."""
 
+    pack: Pack
     segment: int
     plain: memoryview
 
 
-def read_sealed(storage: Storage, pack: Pack, numbers: NDArray[np.int64]) -> Iterator[SealedRecord]:
-    """These records, which ascend."""
-    rows = pack.table.records[numbers]
-    places = list(zip(numbers.tolist(), rows["offset"].tolist(), rows["packed"].tolist(), strict=True))
-    for run in _runs(places):
-        start, (_, last, packed) = run[0][1], run[-1]
-        sealed = memoryview(bytearray(last + packed - start))
-        try:
-            storage.read_into(pack.object, start, sealed)
-        except HoldfastError:
-            sealed = _NOTHING
-        for number, offset, packed in run:
-            yield SealedRecord(number, sealed[offset - start : offset - start + packed])
+class _Run(NamedTuple):
+    """Records of a pack that are read at once: (number, offset, length) of each, ascending."""
+
+    pack: Pack
+    places: Sequence[tuple[int, int, int]]
 
 
-def read_segments(records: Records, pack: Pack, segments: NDArray[np.int64]) -> Iterator[PlainSegment]:
-    """These segments, which ascend."""
-    holders = np.searchsorted(pack.table.firsts, segments, "right") - 1
-    for number, sealed in read_sealed(records.storage, pack, np.unique(holders)):
+def read_sealed(storage: Storage, wanted: Iterable[tuple[Pack, NDArray[np.int64]]]) -> Iterator[SealedRecord]:
+    """These records of each pack, which ascend. What comes next is read ahead where reads wait for their answers."""
+
+    def read(run: _Run) -> Sequence[SealedRecord]:
+        return _read(storage, run)
+
+    runs = (_Run(pack, places) for pack, numbers in wanted for places in _runs(_places(pack, numbers)))
+    return chain.from_iterable(ahead(read, runs, storage.reads_at_once))
+
+
+def read_segments(records: Records, wanted: Iterable[tuple[Pack, NDArray[np.int64]]]) -> Iterator[PlainSegment]:
+    """These segments of each pack, which ascend."""
+    holders: dict[Pack, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+
+    def holding() -> Iterator[tuple[Pack, NDArray[np.int64]]]:
+        for pack, segments in wanted:
+            numbers = np.searchsorted(pack.table.firsts, segments, "right") - 1
+            holders[pack] = segments, numbers
+            yield pack, np.unique(numbers)
+
+    for pack, number, sealed in read_sealed(records.storage, holding()):
         try:
             plain = records.open_record(pack, number, sealed)
         except HoldfastError:
             plain = _NOTHING
-        first, last = np.searchsorted(holders, [number, number + 1])
+        segments, numbers = holders[pack]
+        first, last = np.searchsorted(numbers, [number, number + 1])
         for segment in segments[first:last].tolist():
-            yield PlainSegment(segment, plain[pack.table.slice_of(number, segment)])
+            yield PlainSegment(pack, segment, plain[pack.table.slice_of(number, segment)])
+
+
+def _read(storage: Storage, run: _Run) -> Sequence[SealedRecord]:
+    start, (_, last, packed) = run.places[0][1], run.places[-1]
+    sealed = memoryview(bytearray(last + packed - start))
+    try:
+        storage.read_into(run.pack.object, start, sealed)
+    except HoldfastError:
+        sealed = _NOTHING
+    return [
+        SealedRecord(run.pack, number, sealed[offset - start : offset - start + packed])
+        for number, offset, packed in run.places
+    ]
+
+
+def _places(pack: Pack, numbers: NDArray[np.int64]) -> Iterable[tuple[int, int, int]]:
+    rows = pack.table.records[numbers]
+    return zip(numbers.tolist(), rows["offset"].tolist(), rows["packed"].tolist(), strict=True)
 
 
 def _runs(places: Iterable[tuple[int, int, int]]) -> Iterator[list[tuple[int, int, int]]]:

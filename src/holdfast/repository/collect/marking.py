@@ -204,19 +204,21 @@ class Marking:
         places = self._places(ids)
         rows = self.marks.take(places)
         packs = places[rows, 0]
-        for first, last in equal_stretches(packs):
-            yield from self._read(self._index.packs[int(packs[first])], places[rows[first:last], 1])
+        yield from self._read(
+            (self._index.packs[int(packs[first])], places[rows[first:last], 1])
+            for first, last in equal_stretches(packs)
+        )
 
-    def _read(self, pack: Pack, segments: NDArray[np.int64]) -> Iterator[bytes]:
-        """Ascending nodes of one pack, proved by their ids; from another copy where that fails."""
-        for segment, plain in read_segments(self._records, pack, segments):
-            wanted = pack.table.ids[segment].tobytes()
-            if blake3(plain, key=self._id_key).digest() == wanted:
+    def _read(self, wanted: Iterable[tuple[Pack, NDArray[np.int64]]]) -> Iterator[bytes]:
+        """Ascending nodes of each pack, proved by their ids; from another copy where that fails."""
+        for pack, segment, plain in read_segments(self._records, wanted):
+            node = pack.table.ids[segment].tobytes()
+            if blake3(plain, key=self._id_key).digest() == node:
                 yield bytes(plain)
             else:
                 self.shun([(pack.name, pack.table.record_of(segment))])
-                place = self._sound_copy(wanted)
-                yield from self._read(self._index.packs[place.pack], np.array([place.segment]))
+                place = self._sound_copy(node)
+                yield from self._read([(self._index.packs[place.pack], np.array([place.segment]))])
 
     def _places(self, ids: Ids) -> Places:
         """A place of each id, in no record that is shunned. Raises BlockMissingError."""

@@ -109,10 +109,9 @@ class Rewriting:
         numbers: dict[Pack, set[int]] = defaultdict(set)
         for record in window:
             numbers[record.pack].add(record.number)
+        ascending = ((pack, np.array(sorted(mine))) for pack, mine in numbers.items())
         sealed = {
-            (pack.name, number): content
-            for pack, mine in numbers.items()
-            for number, content in read_sealed(self._records.storage, pack, np.array(sorted(mine)))
+            (pack.name, number): content for pack, number, content in read_sealed(self._records.storage, ascending)
         }
         return [sealed[record.pack.name, record.number] for record in window]
 

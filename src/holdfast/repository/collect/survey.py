@@ -151,17 +151,18 @@ class Survey:
         places = places[places[:, 0] >= 0]
         places = places[marks.are_set(places)]
         places = places[np.lexsort((places[:, 1], places[:, 0]))]
-        return {record for pack, segments in self._by_pack(places) for record in self._damaged_in(pack, segments)}
+        return set(self._damaged_in(self._by_pack(places)))
 
     def _by_pack(self, places: Places) -> Iterator[tuple[Pack, NDArray[np.int64]]]:
         """Each pack of which there are places, which ascend, and the segments of these."""
         for first, last in equal_stretches(places[:, 0]):
             yield self.records.index.packs[int(places[first, 0])], places[first:last, 1]
 
-    def _damaged_in(self, pack: Pack, segments: NDArray[np.int64]) -> Iterator[PackRecord]:
-        """Records of a pack in which one of these segments, which ascend, is not what the table says."""
-        id_key = self.records.keys.data_id_key if pack.header.type == DATA else self.records.keys.node_id_key
-        for segment, plain in read_segments(self.records, pack, segments):
+    def _damaged_in(self, wanted: Iterable[tuple[Pack, NDArray[np.int64]]]) -> Iterator[PackRecord]:
+        """Records of packs in which one of these segments, which ascend, is not what the table says."""
+        keys = self.records.keys
+        for pack, segment, plain in read_segments(self.records, wanted):
+            id_key = keys.data_id_key if pack.header.type == DATA else keys.node_id_key
             if blake3(plain, key=id_key).digest() != pack.table.ids[segment].tobytes():
                 yield pack.name, pack.table.record_of(segment)
 

@@ -52,6 +52,7 @@ class LimitedStorage:
         self._counting = threading.Lock()
         self.url = inner.url
         self.puts_at_once = inner.puts_at_once
+        self.reads_at_once = inner.reads_at_once
         self.object_lock = inner.object_lock
         self.ballast = inner.ballast
 

@@ -43,6 +43,7 @@ class LocalDirectory:
     """Objects as files below one directory. Thread- and process-safe by the file system's own create-only link."""
 
     puts_at_once = 1
+    reads_at_once = 1
     object_lock = None
 
     def __init__(self, path: Path) -> None:

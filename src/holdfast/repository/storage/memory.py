@@ -10,6 +10,7 @@ class MemoryStorage:
     """A dictionary with the guarantees of the port, as long as the process lives."""
 
     puts_at_once = 1
+    reads_at_once = 1
     object_lock = None
     ballast: Ballast | None = None
 

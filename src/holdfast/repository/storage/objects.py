@@ -40,6 +40,7 @@ class ObjectStorage:
     """Objects below a prefix of a bucket. Safe to use from many threads and processes."""
 
     puts_at_once = 3  # two fill a line of 150 ms while the third waits for its answer
+    reads_at_once = 16
     ballast = None
 
     def __init__(

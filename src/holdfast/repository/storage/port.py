@@ -130,6 +130,10 @@ class Storage(Protocol):
         """How many large puts it takes side by side to use its whole line; more only cost memory."""
 
     @property
+    def reads_at_once(self) -> int:
+        """How many reads side by side make up for how long each waits for an answer; 1 where it does not."""
+
+    @property
     def object_lock(self) -> ObjectLock | None:
         """What it can do about versions and locks; None if it is no store of that kind."""
 

@@ -28,6 +28,7 @@ class ReadAheadStorage:
         self._folders = {folder: _Folder(inner) for folder in _FOLDERS}
         self.url = inner.url
         self.puts_at_once = inner.puts_at_once
+        self.reads_at_once = inner.reads_at_once
         self.object_lock = inner.object_lock
         self.ballast = inner.ballast
 
