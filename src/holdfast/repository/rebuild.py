@@ -109,7 +109,7 @@ class Rebuild:
 
     def _tables(self, packs: Sequence[Stored]) -> Iterator[Pack]:
         """The packs as their own tables describe them; those that do not are noted."""
-        for stored, pack in zip(packs, in_threads(packs, self._described), strict=True):
+        for stored, pack in zip(packs, in_threads(self._storage, packs, self._described), strict=True):
             if pack is None:
                 self._unreadable.append(stored.name)
             else:

@@ -310,3 +310,36 @@ def test_a_journal_outlives_a_torn_row_and_a_place_where_nothing_can_be_written(
     nowhere = Journal(Path("/proc/nowhere/checked"))
     nowhere.note("ab" * 32, 7)
     assert nowhere.proved_at("ab" * 32) == 7
+
+
+def test_a_keyless_check_names_entries_that_are_missing_however_many_somebody_makes_believe(
+    storage: MemoryStorage,
+) -> None:
+    entries = sorted(name for name in storage.objects if name.startswith("log/"))
+    gone, follower = entries[2], entries[3]
+    del storage.objects[gone]
+    found = {(damage.object, damage.kind) for damage in check_by_name(storage).damage}
+    assert found == {(gone, "missing")}
+    storage.objects["log/999999999999"] = storage.objects["log/000000000000"] = storage.objects[follower]
+    kinds = [(damage.object, damage.kind) for damage in check_by_name(storage).damage]
+    assert (gone, "missing") in kinds
+    assert len(kinds) <= 103
+    storage.objects[gone] = storage.objects[follower]
+    assert ("object", follower) in {(damage.kind, damage.object) for damage in check_by_name(storage).damage}
+
+
+@pytest.mark.parametrize("reads_at_once", [1, 4])
+@pytest.mark.parametrize("level", ["keyless", "full"])
+def test_distance_changes_nothing_that_a_check_finds(
+    storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch, level: Level, reads_at_once: int
+) -> None:
+    monkeypatch.setattr(MemoryStorage, "reads_at_once", reads_at_once)
+    monkeypatch.setattr(MemoryStorage, "puts_at_once", reads_at_once)
+    assert check(storage, level).ok
+    packs = sorted(name for name in storage.objects if name.startswith("packs/"))
+    hurt = [packs[0], max(name for name in storage.objects if name.startswith("log/"))]
+    for name in hurt:
+        blob = bytearray(storage.objects[name])
+        blob[len(blob) // 3] ^= 4
+        storage.objects[name] = bytes(blob)
+    assert {damage.object for damage in check_by_name(storage).damage} == set(hurt)

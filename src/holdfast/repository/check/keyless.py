@@ -25,8 +25,11 @@ from holdfast.repository.check.small import SmallObjects, is_chained, is_configu
 from holdfast.repository.framing import ENTRY
 from holdfast.repository.log_entry import entry_name
 from holdfast.repository.storage.port import Storage, Stored
+from holdfast.repository.storage.side_by_side import get_side_by_side
 
 _BEGINNING: Final = bytes(32).hex()
+_MOST_NAMED: Final = 100
+"""Of entries that are missing in a row: whoever can write a name may write log/999999999999."""
 
 
 def check_without_key(storage: Storage, scope: CheckScope, journal: Journal, progress: Progress) -> CheckReport:
@@ -40,7 +43,7 @@ def check_without_key(storage: Storage, scope: CheckScope, journal: Journal, pro
     _follow_log(storage, listing.entries, findings)
     progress.step("Checking packs by their names")
     plan = plan_reading(listing.packs, scope, journal)
-    for proof in read_packs(plan, partial(prove_name, storage), scope, journal, progress):
+    for proof in read_packs(storage, plan, partial(prove_name, storage), scope, journal, progress):
         if proof.wrong:
             findings.note(proof.stored.name, proof.wrong)
     damage = tuple(findings.unreached(()))
@@ -58,22 +61,25 @@ def check_without_key(storage: Storage, scope: CheckScope, journal: Journal, pro
 
 def _follow_log(storage: Storage, entries: Sequence[Stored], findings: Findings) -> None:
     """Note numbers that are missing, and entries that do not follow the one before; what cannot be read is noted."""
-    there = {stored.name for stored in entries}
-    last = max((int(name.removeprefix("log/")) for name in there), default=0)
+    expected = 1
     previous: str | None = _BEGINNING
-    for number in range(1, max(last, 1) + 1):
-        name = entry_name(number)
-        if name not in there:
-            findings.note(name, "missing")
-            previous = None
-            continue
-        payload = _payload(storage, name)
-        if payload is not None and previous is not None and not is_chained(payload, number, previous):
-            findings.note(name, "object")
+    for stored, content in zip(entries, get_side_by_side(storage, entries), strict=True):
+        number = int(stored.name.removeprefix("log/"))
+        if number < expected:
+            continue  # no entry has the number nought
+        for missing in range(expected, min(number, expected + _MOST_NAMED)):
+            findings.note(entry_name(missing), "missing")
+        payload = _payload(stored.name, content)
+        follows = previous if number == expected else None
+        if payload is not None and follows is not None and not is_chained(payload, number, follows):
+            findings.note(stored.name, "object")
+        expected = number + 1
         previous = blake3(payload).hexdigest() if payload is not None else None
+    if not entries:
+        findings.note(entry_name(expected), "missing")
 
 
-def _payload(storage: Storage, name: str) -> bytes | None:
+def _payload(name: str, content: bytes | HoldfastError) -> bytes | None:
     with suppress(HoldfastError):
-        return framing.untwin(ENTRY, storage.get(name), name).payload
+        return None if isinstance(content, HoldfastError) else framing.untwin(ENTRY, content, name).payload
     return None

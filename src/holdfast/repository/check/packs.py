@@ -36,14 +36,14 @@ Prove = Callable[[Stored], PackProof]
 
 
 def read_packs(
-    plan: ReadingPlan, prove: Prove, scope: CheckScope, journal: Journal, progress: Progress
+    storage: Storage, plan: ReadingPlan, prove: Prove, scope: CheckScope, journal: Journal, progress: Progress
 ) -> Iterator[PackProof]:
     """Carry out a plan, and write down what was proved when."""
     everything = scope.level in {"keyless", "full"}
     if everything and not plan.resumed:
         journal.begin(int(time.time()))
     done = 0
-    for proof in in_threads(plan.packs, prove):
+    for proof in in_threads(storage, plan.packs, prove):
         if proof.wrong is None:
             journal.note(pack_of(proof.stored.name), int(time.time()))
         yield proof

@@ -53,9 +53,12 @@ def whole(storage: Storage, stored: Stored) -> memoryview:
     return buffer
 
 
-def in_threads(work: Iterable[Item], body: Callable[[Item], Result]) -> Iterator[Result]:
-    """The results of `body` over the work, in order, a few ahead of whoever takes them; the first failure ends it."""
-    threads = os.cpu_count() or 1
+def in_threads(storage: Storage, work: Iterable[Item], body: Callable[[Item], Result]) -> Iterator[Result]:
+    """The results of `body` over the work, in order, a few ahead of whoever takes them; the first failure ends it.
+
+    Each thread may hold a whole pack: there are as many as processors, or as it takes to use the storage's whole line.
+    """
+    threads = max(os.cpu_count() or 1, storage.puts_at_once)
     return results_ahead("check", body, work, threads=threads, ahead=threads + 1)
 
 

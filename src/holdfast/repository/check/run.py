@@ -25,6 +25,7 @@ from holdfast.repository.packs import Pack
 from holdfast.repository.records import Records
 from holdfast.repository.signing import Signer
 from holdfast.repository.storage.port import Storage, Stored
+from holdfast.repository.storage.readahead import ReadAheadStorage
 
 
 class Check:
@@ -36,8 +37,10 @@ class Check:
         self._keys = keys
         self._scope = scope
         self._progress = progress
-        self._log = Log(storage, keys, Signer(config.signing_key, None))
-        self._records = Records(storage, keys)
+        # Who opened the repository may have read all of this before, and would not have it read ahead a second time.
+        anew = ReadAheadStorage(storage) if storage.reads_at_once > 1 else storage
+        self._log = Log(anew, keys, Signer(config.signing_key, None))
+        self._records = Records(anew, keys)
         self._findings = Findings()
         self._unlisted: set[str] = set()
 
@@ -111,7 +114,7 @@ class Check:
         condemned = self._log.state.condemned
         listed = {pack.object: pack for pack in self._records.index.packs if pack.name not in condemned}
         prover = PackProver(self._storage, self._records, listed)
-        for proof in read_packs(plan, self._proof(prover), self._scope, journal, self._progress):
+        for proof in read_packs(self._storage, plan, self._proof(prover), self._scope, journal, self._progress):
             self._take(proof, listed)
             if proof.read:
                 self._findings.read.add(pack_of(proof.stored.name))

@@ -15,6 +15,7 @@ from holdfast.repository.framing import ENTRY, SLOT
 from holdfast.repository.index_objects import decode_index_object
 from holdfast.repository.keys import Keys
 from holdfast.repository.storage.port import ObjectMissingError, Storage, Stored
+from holdfast.repository.storage.side_by_side import get_side_by_side
 
 Proof = Callable[[str, bytes], bool]
 """Whether the object of this name may hold these bytes; may raise what says that it may not."""
@@ -43,9 +44,10 @@ class SmallObjects:
         self._judge(self._listing.index, index)
 
     def _judge(self, objects: Sequence[Stored], proof: Proof) -> None:
-        for stored in objects:
+        for stored, blob in zip(objects, get_side_by_side(self._storage, objects), strict=True):
             try:
-                blob = self._storage.get(stored.name)
+                if isinstance(blob, HoldfastError):
+                    raise blob
                 self.read_bytes += len(blob)
                 if not proof(stored.name, blob):
                     self._findings.note(stored.name, "object")

@@ -9,7 +9,7 @@
 A kill between any two steps leaves garbage, which the next collection finds. No lock is held and no clock is asked: a
 writer notices at its commit that something it relies on was condemned, and stores it again.
 
-Inside: at_once, plan < bulk, listing < locked < marking, rewriting, disk_order < survey < verdict < run.
+Inside: at_once, plan, bulk, listing < locked < marking, rewriting, disk_order < survey < verdict < run.
 """
 
 from holdfast.repository.collect.plan import CollectionPlan, PackUse

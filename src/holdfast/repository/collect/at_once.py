@@ -18,27 +18,6 @@ def each_of(request: Callable[[Asked], Answer], asked: Iterable[Asked], threads:
         workers.shutdown(cancel_futures=True)
 
 
-def ahead(request: Callable[[Asked], Answer], asked: Iterable[Asked], threads: int) -> Iterator[Answer]:
-    """The answers in the order of what was asked, no more than so many of them before the caller comes to them.
-
-    With one thread each is asked for when the caller wants it, in the caller's thread.
-    """
-    if threads == 1:
-        yield from map(request, asked)
-        return
-    workers = ThreadPoolExecutor(threads, "collector")
-    try:
-        coming: deque[Future[Answer]] = deque()
-        for each in asked:
-            coming.append(workers.submit(request, each))
-            if len(coming) == threads:
-                yield coming.popleft().result()
-        while coming:
-            yield coming.popleft().result()
-    finally:
-        workers.shutdown(cancel_futures=True)
-
-
 class Behind(Generic[Asked]):
     """A request for each thing that is handed over, made while its owner goes on; so many at once, and no more."""
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.core.errors import HoldfastError
-from holdfast.repository.collect.at_once import ahead
 from holdfast.repository.packs import Pack
 from holdfast.repository.records import Records
 from holdfast.repository.storage.port import Storage
+from holdfast.repository.storage.side_by_side import read_side_by_side
 
 _RUN_BYTES: Final = 4 * 1024 * 1024
 _JOINED_GAP_BYTES: Final = 128 * 1024
@@ -48,7 +48,7 @@ def read_sealed(storage: Storage, wanted: Iterable[tuple[Pack, NDArray[np.int64]
         return _read(storage, run)
 
     runs = (_Run(pack, places) for pack, numbers in wanted for places in _runs(_places(pack, numbers)))
-    return chain.from_iterable(ahead(read, runs, storage.reads_at_once))
+    return chain.from_iterable(read_side_by_side(storage, read, runs))
 
 
 def read_segments(records: Records, wanted: Iterable[tuple[Pack, NDArray[np.int64]]]) -> Iterator[PlainSegment]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from holdfast.repository.collect.at_once import ahead
+from holdfast.core.ahead import results_ahead
 
 
 class Desk:
@@ -38,32 +38,25 @@ class Desk:
 @pytest.mark.parametrize("threads", [1, 4])
 def test_answers_come_in_the_order_of_the_questions(threads: int) -> None:
     desk = Desk(parties=threads)
-    assert list(ahead(desk.answer, desk.questions(12), threads)) == [10 * number for number in range(12)]
+    answers = results_ahead("test", desk.answer, desk.questions(12), threads=threads, ahead=threads)
+    assert list(answers) == [10 * number for number in range(12)]
     assert desk.most_at_once == threads
 
 
-def test_no_more_is_asked_than_threads_can_answer() -> None:
-    answers = ahead(lambda number: number, (desk := Desk(1)).questions(100), 4)
+def test_no_more_is_asked_than_may_wait() -> None:
+    answers = results_ahead("test", int, (desk := Desk(1)).questions(100), threads=2, ahead=4)
     for wanted in range(50):
         assert next(answers) == wanted
         assert len(desk.asked) <= wanted + 4
 
 
-def test_one_thread_asks_when_the_answer_is_wanted() -> None:
-    desk = Desk(1)
-    answers = ahead(desk.answer, desk.questions(5), 1)
-    assert next(answers) == 0
-    assert desk.begun == [0]
-
-
-@pytest.mark.parametrize("threads", [1, 3])
-def test_what_a_request_raises_is_raised_in_its_place(threads: int) -> None:
+def test_what_a_request_raises_is_raised_in_its_place() -> None:
     def answer(number: int) -> int:
         if number == 5:
             raise ValueError("the sixth")
         return number
 
-    answers = ahead(answer, range(100), threads)
+    answers = results_ahead("test", answer, range(100), threads=3, ahead=3)
     assert [next(answers) for _ in range(5)] == [0, 1, 2, 3, 4]
     with pytest.raises(ValueError, match="the sixth"):
         next(answers)
@@ -71,7 +64,7 @@ def test_what_a_request_raises_is_raised_in_its_place(threads: int) -> None:
 
 def test_whoever_stops_listening_leaves_no_thread() -> None:
     before = threading.active_count()
-    answers = ahead(lambda number: number, range(100), 8)
+    answers = results_ahead("test", int, range(100), threads=8, ahead=8)
     next(answers)
     answers.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
